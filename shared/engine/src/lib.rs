@@ -1,0 +1,20 @@
+//! Bytes in, values out: the part of Cairn that computes.
+//!
+//! No async, no I/O, no clock and no ambient randomness: whoever calls brings the bytes, the threads, the seed and
+//! the cancellation. Modules are layers; lower never imports higher (`tests/layers.rs` checks it):
+//!
+//! `kernel` < `codec` < `graph` < `payload` < `segment` < `merge`
+//!
+//! `error` and `watch` lie below all of them.
+
+pub mod codec;
+mod error;
+pub mod graph;
+pub mod kernel;
+pub mod merge;
+pub mod payload;
+pub mod segment;
+mod watch;
+
+pub use error::{Error, Result};
+pub use watch::{Phase, Unwatched, Watch};

@@ -1,0 +1,29 @@
+//! The plain data that every other crate of Cairn speaks.
+//!
+//! Nothing here computes, waits, or touches a disk: ids, payload paths, schemas, filters, queries, hits,
+//! usage counters, error kinds and the limits of every input. The engine and the storage crate both
+//! depend on this one and on nothing else of Cairn's, which is what keeps them apart.
+
+mod distance;
+mod error;
+pub mod filter;
+mod id;
+pub mod limits;
+mod name;
+mod path;
+mod query;
+mod schema;
+mod usage;
+
+pub use distance::{Datatype, Distance};
+pub use error::{ErrorKind, Kind};
+pub use filter::{Condition, FieldTest, Filter, Match, MinShould, Range, Scalar};
+pub use id::{ParseIdError, PointId};
+pub use name::{CollectionName, NameError};
+pub use path::{Path, PathError, Step};
+pub use query::{SearchParams, VectorQuery};
+pub use schema::{CollectionSchema, HnswConfig, SchemaError, VectorParams};
+pub use usage::Usage;
+
+/// A point's payload: a JSON object, as Qdrant stores it.
+pub type Payload = serde_json::Map<String, serde_json::Value>;
