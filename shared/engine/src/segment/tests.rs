@@ -79,7 +79,7 @@ fn query(vector: &[f32], k: usize, exact: bool, filter: Option<Filter>) -> Vecto
 /// Brute force over what the segment stores, with scalar kernels.
 fn truth(segment: &Segment, vector: &[f32], k: usize, filter: Option<&Filter>) -> Vec<Hit> {
     let metric = segment.params().distance;
-    let scalar = kernel::scalar();
+    let scalar = kernel::available()[0];
     let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     let mut hits: Vec<Hit> = (0..segment.len())
         .filter(|&ordinal| {

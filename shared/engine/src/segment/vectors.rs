@@ -227,7 +227,7 @@ fn float_distance<A, B>(distance: Distance, (a, b): (&[A], &[B]), (dot, l2, l1):
 #[expect(clippy::cast_precision_loss, reason = "an f32 score; order is kept up to rounding")]
 fn byte_distance(kernel: &Kernel, distance: Distance, a: &[u8], b: &[u8]) -> f32 {
     match distance {
-        Distance::Cosine => 0.0 - kernel::cosine_u8(a, b),
+        Distance::Cosine => 0.0 - kernel.cosine_u8(a, b),
         Distance::Dot => 0.0 - (kernel.dot_u8)(a, b) as f32,
         Distance::Euclid => (kernel.l2_u8)(a, b) as f32,
         Distance::Manhattan => (kernel.l1_u8)(a, b) as f32,
