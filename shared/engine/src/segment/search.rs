@@ -1,6 +1,6 @@
 //! One query, one segment: which plan, and the plans.
 
-use cairn_model::{Distance, SearchParams, Usage, VectorQuery};
+use cairn_model::{Datatype, Distance, SearchParams, Usage, VectorQuery};
 use roaring::RoaringBitmap;
 
 use super::{
@@ -84,16 +84,13 @@ impl Segment {
     /// # Errors
     /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
-        check(&query.vector, self.params().size as usize)?;
+        let exact = self.exact(&query.vector)?;
         let unit = unit(&query.vector, self.params().distance);
-        // Bytes are compared with bytes, so a uint8 query stays as it came; its cosine does not need a unit vector.
-        let bytes = self.params().datatype == cairn_model::Datatype::Uint8;
-        let vector = if bytes { &query.vector } else { unit.as_ref().unwrap_or(&query.vector) };
         let allowed = self.allowed(query.filter.as_ref(), watch)?;
         let strategy = self.plan(allowed.as_ref(), query.params);
         let mut search = Search {
             segment: self,
-            exact: Exact::new(self.originals()?, vector),
+            exact,
             coded: unit.as_ref().unwrap_or(&query.vector),
             k: query.k.clamp(1, self.len() as usize),
             watch,
@@ -111,6 +108,23 @@ impl Segment {
         }
         let usage = Usage { vectors_scored: search.scored, segments: 1, ..Usage::default() };
         Ok(Found { hits, strategy, usage })
+    }
+
+    /// The internal distance of `query` and one row, exact for what is stored.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`].
+    pub fn distance(&self, query: &[f32], ordinal: u32) -> Result<f32> {
+        self.exact(query)?.distance(ordinal)
+    }
+
+    /// Exact distances from `query`, normalised where the metric wants that. Bytes are compared with bytes, so a
+    /// uint8 query stays as it came: its cosine does not need a unit vector.
+    fn exact(&self, query: &[f32]) -> Result<Exact<'_>> {
+        check(query, self.params().size as usize)?;
+        let bytes = self.params().datatype == Datatype::Uint8;
+        let unit = if bytes { None } else { unit(query, self.params().distance) };
+        Ok(Exact::new(self.originals()?, unit.as_deref().unwrap_or(query)))
     }
 
     /// Exact when asked for or when there is little to do; a scan below Qdrant's `full_scan_threshold` (kilobytes
