@@ -197,7 +197,7 @@ impl Builder {
         }
         head.centre = centre(clusters, self.vectors.dim());
         let dim = self.vectors.dim();
-        let codec = Codec::new(dim, head.centre.clone(), self.seed);
+        let codec = Codec::new(self.params.distance, head.centre.clone(), self.seed)?;
         let (high_bytes, low_bytes) = (Codec::high_bytes(dim), Codec::low_bytes(dim));
         let mut high = vec![0u8; self.len() * high_bytes];
         let mut low = vec![0u8; self.len() * low_bytes];
@@ -247,11 +247,11 @@ impl Builder {
             let ordinal = u32::try_from(row).unwrap_or(u32::MAX);
             match self.payload(row) {
                 "" => {
-                    rows.push("{}");
+                    rows.push("{}")?;
                     fields.push(ordinal, &none);
                 }
                 json => {
-                    rows.push(json);
+                    rows.push(json)?;
                     let payload = serde_json::from_str(json)
                         .map_err(|error| Error::invalid("payload", format!("row {row}: {error}")))?;
                     fields.push(ordinal, &payload);

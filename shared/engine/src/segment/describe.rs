@@ -67,8 +67,8 @@ impl Segment {
                 CodecKind::Originals => "originals",
             },
             clusters: self.clusters()?.len(),
-            links: links.link_count()?,
-            bits_per_link: links.bits_per_link()?,
+            links: links.link_count(),
+            bits_per_link: links.bits_per_link(),
             fields: self.fields()?.describe()?,
             sections: self
                 .sections()

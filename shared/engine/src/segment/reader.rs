@@ -62,9 +62,13 @@ impl Segment {
             return Err(Error::corrupt("head", 0, "checksum mismatch"));
         }
         let head = Head::decode(head_bytes)?;
-        let dim = head.params.size as usize;
-        let codec =
-            (head.codec == CodecKind::Nibbles).then(|| Codec::new(dim, head.centre.clone(), head.seed));
+        let codec = match head.codec {
+            CodecKind::Originals => None,
+            CodecKind::Nibbles => Some(
+                Codec::new(head.params.distance, head.centre.clone(), head.seed)
+                    .map_err(|error| Error::corrupt("head", 6, error.to_string()))?,
+            ),
+        };
         let segment = Self { source, footer, sections, head, codec, visited: VisitedPool::default() };
         segment.check_lengths()?;
         segment.links()?;

@@ -1,6 +1,6 @@
 //! One query, one segment: which plan, and the plans.
 
-use cairn_model::{Datatype, Distance, SearchParams, Usage, VectorQuery};
+use cairn_model::{Datatype, SearchParams, Usage, VectorQuery};
 use roaring::RoaringBitmap;
 
 use super::{
@@ -260,17 +260,11 @@ impl<'a> Search<'a> {
 
     fn codes(&self) -> Result<Codes<'a>> {
         let dim = self.segment.params().size as usize;
-        let distance = match self.segment.params().distance {
-            // Bytes are scored by cosine, their codes are made from unit vectors.
-            Distance::Cosine => Distance::Dot,
-            other => other,
-        };
-        let codec = self.segment.codec.as_ref();
-        let Some(query) = codec.and_then(|codec| codec.query(self.coded, distance)) else {
-            return Err(Error::corrupt("head", 6, "codes for a metric that the codec does not serve"));
+        let Some(codec) = &self.segment.codec else {
+            return Err(Error::corrupt("head", 6, "a segment without codes was to be scored by codes"));
         };
         Ok(Codes {
-            query,
+            query: codec.query(self.coded),
             high: self.segment.bytes(SectionKind::CodesHigh)?,
             low: self.segment.bytes(SectionKind::CodesLow)?,
             high_bytes: Codec::high_bytes(dim),
