@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Index, Matrix, Metric, Place, Program, Serve, Server};
+use crate::fixture::{Index, Matrix, Metric, Place, Program, Serve, Server, read_plain};
 
 const K: usize = 10;
 
@@ -80,18 +80,18 @@ fn best(base: &Matrix<f32>, query: &[f32], metric: Metric, keep: &dyn Fn(usize) 
 #[test]
 fn the_sample_reaches_its_floors() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
-    let vectors = find(&folder, &["npy", "npy.gz"]);
-    let docs = find(&folder, &["jsonl.zst", "jsonl.gz", "jsonl"]);
+    let (vectors, docs) = (folder.join("vectors.npy.zst"), folder.join("payload.jsonl.zst"));
     let base = Matrix::read(&vectors);
     let place = Place::local();
     let server = index(&place, Metric::Cosine, &vectors, Some(&docs));
     assert_eq!(server.count("stones"), base.rows() as u64);
 
-    let queries = queries_between(&base, 100);
+    let asked = 150;
+    let queries = questions(&base, &Matrix::read(&folder.join("queries.npy")), asked);
     let exam = Exam { server, base, queries, metric: Metric::Cosine };
     let ask = |params: Value, filter: Option<&Value>, keep: &dyn Fn(usize) -> bool| {
         let truth = |row: usize| best(&exam.base, exam.queries.row(row), exam.metric, keep);
-        exam.recall(100, &params, filter, &truth)
+        exam.recall(asked, &params, filter, &truth)
     };
     for (params, floor) in [(json!({"exact": true}), 1.0), (json!({}), 0.98), (json!({"hnsw_ef": 400}), 0.995)] {
         let got = ask(params.clone(), None, &|_| true);
@@ -117,37 +117,18 @@ fn the_sample_reaches_its_floors() {
     }
 }
 
-/// The one file of a folder with one of these endings.
-fn find(folder: &Path, endings: &[&str]) -> PathBuf {
-    let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut found: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
-    found.retain(|path| endings.iter().any(|ending| path.to_string_lossy().ends_with(&format!(".{ending}"))));
-    assert_eq!(found.len(), 1, "{}: {found:?}", folder.display());
-    found.remove(0)
-}
-
-/// Questions that lie between points: sums of neighbours in the file, never a stored point itself.
-fn queries_between(base: &Matrix<f32>, count: usize) -> Matrix<f32> {
-    let rows = base.rows();
-    let pick = |n: usize| (n * 7_919 + 13) % rows;
-    let values = (0..count).flat_map(|n| {
-        let (a, b) = (base.row(pick(n)), base.row(pick(n + 1)));
+/// `count` questions: the sample's own, then sums of two points each, which lie near stored points and are none.
+fn questions(base: &Matrix<f32>, own: &Matrix<f32>, count: usize) -> Matrix<f32> {
+    let pick = |n: usize| base.row((n * 7_919 + 13) % base.rows());
+    let between = (own.rows()..count).flat_map(|n| {
+        let (a, b) = (pick(n), pick(n + 1));
         a.iter().zip(b).map(|(x, y)| 0.8 * x + 0.2 * y).collect::<Vec<f32>>()
     });
-    Matrix { columns: base.columns, values: values.collect() }
+    Matrix { columns: base.columns, values: own.values.iter().copied().chain(between).collect() }
 }
 
 fn json_lines(path: &Path) -> Vec<Value> {
-    let bytes = std::fs::read(path).unwrap();
-    let text = match path.extension().and_then(std::ffi::OsStr::to_str) {
-        Some("zst") => zstd::decode_all(&bytes[..]).unwrap(),
-        Some("gz") => {
-            let mut plain = Vec::new();
-            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut plain).unwrap();
-            plain
-        }
-        _ => bytes,
-    };
+    let text = read_plain(path);
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
@@ -206,7 +187,7 @@ fn full_text_set(set: &str, (asked, floor, floor_wide): (usize, f64, f64)) {
     }
 
     let truth = Matrix::read_rows(&folder.join("filtered_gt100.npy"));
-    let filters = json_lines_or_array(&folder.join("filters.json"));
+    let filters: Vec<Value> = serde_json::from_slice(&read_plain(&folder.join("filters.json"))).unwrap();
     let per_filter = truth.rows() / filters.len();
     for (at, described) in filters.iter().enumerate() {
         let filter = qdrant_filter(&described["filter"]);
@@ -223,10 +204,6 @@ fn full_text_set(set: &str, (asked, floor, floor_wide): (usize, f64, f64)) {
             assert!(got >= floor, "{set}: recall@{K} of {} with {params} is {got}, below {floor}", described["name"]);
         }
     }
-}
-
-fn json_lines_or_array(path: &Path) -> Vec<Value> {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// The data sets' own filter language, as Qdrant's.
