@@ -77,7 +77,9 @@ pub enum Error {
         why: String,
     },
     /// The collection holds points and nobody said to replace them.
-    #[error("collection {name} already holds {points} points: give --replace to publish a new generation in their place")]
+    #[error(
+        "collection {name} already holds {points} points: give --replace to publish a new generation in their place"
+    )]
     Occupied {
         /// Its name.
         name: String,

@@ -45,13 +45,7 @@ impl Batch {
 
     /// Appends `dim` elements from their little-endian bytes.
     pub(crate) fn push_bytes(&mut self, element: Element, bytes: &[u8]) {
-        match element {
-            Element::F32 => self.vectors.extend(bytes.as_chunks().0.iter().map(|&c| f32::from_le_bytes(c))),
-            Element::F16 => {
-                self.vectors.extend(bytes.as_chunks().0.iter().map(|&c| half::f16::from_le_bytes(c).to_f32()));
-            }
-            Element::U8 => self.vectors.extend(bytes.iter().map(|&byte| f32::from(byte))),
-        }
+        element.widen(bytes, &mut self.vectors);
         self.rows += 1;
     }
 }

@@ -70,17 +70,17 @@ impl<R: BufRead> Jsonl<R> {
         let row: Row = serde_json::from_slice(&self.line).map_err(|error| self.fail(reason(&error)))?;
         check_finite(self.input.file(), Place::Line(self.number), &row.vector)?;
         if row.payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(self.fail(format!(
-                "a payload of {} bytes, at most {PAYLOAD_BYTES_MAX} are allowed",
-                row.payload.len()
-            )));
+            return Err(
+                self.fail(format!("a payload of {} bytes, at most {PAYLOAD_BYTES_MAX} are allowed", row.payload.len()))
+            );
         }
         Ok(Some(row))
     }
 
     fn check(&self, row: &Row) -> Result<()> {
         if row.vector.len() != self.dim {
-            let why = format!("a vector of {} dimensions, expected {} as in the first line", row.vector.len(), self.dim);
+            let why =
+                format!("a vector of {} dimensions, expected {} as in the first line", row.vector.len(), self.dim);
             return Err(self.fail(why));
         }
         match (self.has_ids, row.id.is_some()) {

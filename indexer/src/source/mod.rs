@@ -64,6 +64,15 @@ impl Element {
         }
     }
 
+    /// Appends the elements in little-endian `bytes`, widened.
+    pub(crate) fn widen(self, bytes: &[u8], vector: &mut Vec<f32>) {
+        match self {
+            Self::F32 => vector.extend(bytes.as_chunks().0.iter().map(|&c| f32::from_le_bytes(c))),
+            Self::F16 => vector.extend(bytes.as_chunks().0.iter().map(|&c| half::f16::from_le_bytes(c).to_f32())),
+            Self::U8 => vector.extend(bytes.iter().map(|&byte| f32::from(byte))),
+        }
+    }
+
     /// The datatype that keeps such vectors without loss.
     #[must_use]
     pub const fn datatype(self) -> Datatype {

@@ -64,8 +64,7 @@ impl Parquet {
                 check_type(field.data_type()).map_err(|why| fail(format!("column '{}': {why}", field.name())))?;
             }
         }
-        let mut reader =
-            builder.with_batch_size(BATCH_ROWS).build().map_err(|error| fail(error.to_string()))?;
+        let mut reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| fail(error.to_string()))?;
         let Some(first) = reader.next() else { return Err(fail("no rows".into())) };
         let first = first.map_err(|error| fail(error.to_string()))?;
         let dim = first.column_by_name("vector").and_then(|column| row_of_list(column, 0)).map_or(0, |row| row.len());
@@ -139,8 +138,9 @@ impl Source for Parquet {
                     let why = format!("the file ends here, expected {} rows", self.rows);
                     return Err(Error::malformed(&self.file, Place::Row(self.row), why));
                 }
-                Some(columns) => columns
-                    .map_err(|error| Error::malformed(&self.file, Place::Row(self.row), error.to_string()))?,
+                Some(columns) => {
+                    columns.map_err(|error| Error::malformed(&self.file, Place::Row(self.row), error.to_string()))?
+                }
             },
         };
         for row in 0..columns.num_rows() {
@@ -195,7 +195,10 @@ fn push_vector(list: &ArrayRef, vector: &mut Vec<f32>) -> std::result::Result<()
     }
     match list.data_type() {
         DataType::Float32 => vector.extend_from_slice(list.as_primitive::<Float32Type>().values()),
-        #[expect(clippy::cast_possible_truncation, reason = "doubles become singles; too large ones become infinite and are refused")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "doubles become singles; too large ones become infinite and are refused"
+        )]
         DataType::Float64 => vector.extend(list.as_primitive::<Float64Type>().values().iter().map(|&x| x as f32)),
         DataType::Float16 => vector.extend(list.as_primitive::<Float16Type>().values().iter().map(|x| x.to_f32())),
         DataType::UInt8 => vector.extend(list.as_primitive::<UInt8Type>().values().iter().map(|&x| f32::from(x))),
@@ -217,8 +220,24 @@ fn id(column: &ArrayRef, row: usize) -> std::result::Result<PointId, String> {
 fn check_type(data_type: &DataType) -> std::result::Result<(), String> {
     use DataType as T;
     match data_type {
-        T::Null | T::Boolean | T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64
-        | T::Float16 | T::Float32 | T::Float64 | T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Date32 | T::Date64
+        T::Null
+        | T::Boolean
+        | T::Int8
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::UInt8
+        | T::UInt16
+        | T::UInt32
+        | T::UInt64
+        | T::Float16
+        | T::Float32
+        | T::Float64
+        | T::Utf8
+        | T::LargeUtf8
+        | T::Utf8View
+        | T::Date32
+        | T::Date64
         | T::Timestamp(..) => Ok(()),
         T::Dictionary(_, value) => check_type(value),
         T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => check_type(item.data_type()),
@@ -251,8 +270,12 @@ fn value(column: &ArrayRef, row: usize) -> std::result::Result<Value, String> {
         T::Utf8 => column.as_string::<i32>().value(row).into(),
         T::LargeUtf8 => column.as_string::<i64>().value(row).into(),
         T::Utf8View => column.as_string_view().value(row).into(),
-        T::Date32 => column.as_primitive::<Date32Type>().value_as_date(row).map_or(Value::Null, |d| d.to_string().into()),
-        T::Date64 => column.as_primitive::<Date64Type>().value_as_date(row).map_or(Value::Null, |d| d.to_string().into()),
+        T::Date32 => {
+            column.as_primitive::<Date32Type>().value_as_date(row).map_or(Value::Null, |d| d.to_string().into())
+        }
+        T::Date64 => {
+            column.as_primitive::<Date64Type>().value_as_date(row).map_or(Value::Null, |d| d.to_string().into())
+        }
         T::Timestamp(unit, _) => {
             let time = match unit {
                 TimeUnit::Second => column.as_primitive::<TimestampSecondType>().value_as_datetime(row),
