@@ -51,6 +51,11 @@ impl Store {
     pub fn url(&self) -> &str {
         unimplemented!()
     }
+    /// x
+    pub async fn download(&self, to: &std::path::Path, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<u64> {
+        let _ = (to, progress);
+        unimplemented!()
+    }
     /// Whether the store answers at all (one cheap request); for `/readyz`.
     pub async fn ping(&self) -> Result<()> {
         unimplemented!()
