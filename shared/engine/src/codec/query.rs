@@ -1,0 +1,130 @@
+//! Records to distances.
+
+use std::fmt;
+
+use cairn_model::Distance;
+
+use super::quantizer::{dot, finite, rotate};
+use super::{Codec, HIGH_FACTOR_BYTES, LOW_FACTOR_BYTES};
+use crate::kernel::{CodeProduct, Kernel, Pair};
+
+/// The largest component of a query in steps: 127 in the first plane, 127 in the second.
+const STEPS: f32 = 127.0 * 256.0 + 127.0;
+
+/// A query prepared for scoring records: rotated, in 16-bit steps, as two planes of signed bytes. The first plane alone
+/// serves [`Query::coarse`].
+pub struct Query {
+    dot_u4_i8: Pair<u8, i8, i32>,
+    dot_u8_i16: CodeProduct,
+    /// `round(steps / 256)`.
+    plane: Vec<i8>,
+    /// `steps - 256 * plane`.
+    rest: Vec<i8>,
+    /// 15 times the sum of `plane`: twice what centring the high nibbles takes away.
+    plane_sum: i32,
+    /// 255 times the sum of all steps: twice what centring the codes takes away.
+    steps_sum: i64,
+    /// `distance = base + bias_weight * bias - (coarse or fine)_weight * factor * product`.
+    base: f32,
+    bias_weight: f32,
+    coarse_weight: f32,
+    fine_weight: f32,
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("padded", &self.plane.len()).finish_non_exhaustive()
+    }
+}
+
+/// Prepares a query; its length was checked.
+pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
+    let mut rotated = query.to_vec();
+    rotated.resize(codec.centre.len(), 0.0);
+    let with_centre = dot(&rotated, &codec.centre);
+    let share = match codec.distance {
+        Distance::Euclid => 1.0,
+        Distance::Dot | Distance::Cosine | Distance::Manhattan if codec.centre_squared > 0.0 => {
+            finite(with_centre / codec.centre_squared)
+        }
+        Distance::Dot | Distance::Cosine | Distance::Manhattan => 0.0,
+    };
+    let residual = rotate(codec, query, share, &mut rotated);
+    // `product` is twice the inner product of levels and steps, and the distance has <r, y> once or twice.
+    let (base, bias_weight, times) = match codec.distance {
+        Distance::Euclid => (residual.squared, 1.0, 1.0),
+        Distance::Dot | Distance::Cosine | Distance::Manhattan => (-with_centre, -share, 0.5),
+    };
+    let largest = rotated.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let per_value = if largest > 0.0 { STEPS / largest } else { 0.0 };
+    let (plane, rest): (Vec<i8>, Vec<i8>) = rotated.iter().map(|&value| split(value * per_value)).unzip();
+    let sum = |plane: &[i8]| plane.iter().map(|&step| i64::from(step)).sum::<i64>();
+    let step = residual.largest * f64::from(largest) / f64::from(STEPS);
+    Query {
+        dot_u4_i8: kernel.dot_u4_i8,
+        dot_u8_i16: kernel.dot_u8_i16,
+        plane_sum: plane.iter().map(|&step| 15 * i32::from(step)).sum(),
+        steps_sum: 255 * (256 * sum(&plane) + sum(&rest)),
+        plane,
+        rest,
+        base: finite(base),
+        bias_weight,
+        coarse_weight: finite(times * step * 256.0),
+        fine_weight: finite(times * step),
+    }
+}
+
+/// A component in steps as its two planes.
+#[expect(clippy::cast_possible_truncation, reason = "steps are at most 127 * 256 + 127 in magnitude")]
+fn split(steps: f32) -> (i8, i8) {
+    let steps = steps.round() as i32;
+    let plane = (steps + 128) >> 8;
+    (plane as i8, (steps - 256 * plane) as i8)
+}
+
+impl Query {
+    /// An estimate of the distance to a record's vector from its high nibbles. Smaller is nearer; the same quantity as
+    /// the exact distance (an estimate of a squared distance may fall a little below 0).
+    ///
+    /// A record of the wrong length, or with factors that are not numbers, is infinitely far: the result is never NaN.
+    #[inline]
+    pub fn coarse(&self, high: &[u8]) -> f32 {
+        let Some((factor, bias, codes)) = self.high(high) else { return f32::INFINITY };
+        let product = 2 * (self.dot_u4_i8)(codes, &self.plane) - self.plane_sum;
+        #[expect(clippy::cast_precision_loss, reason = "far finer than the estimate")]
+        let product = product as f32;
+        self.distance(bias, self.coarse_weight * (factor * product))
+    }
+
+    /// As [`Query::coarse`], from both records: nearly exact.
+    #[inline]
+    pub fn fine(&self, high: &[u8], low: &[u8]) -> f32 {
+        let Some((_, bias, high)) = self.high(high) else { return f32::INFINITY };
+        let Some((factor, low)) = low.split_first_chunk::<LOW_FACTOR_BYTES>() else { return f32::INFINITY };
+        if low.len() != high.len() {
+            return f32::INFINITY;
+        }
+        let product = 2 * (self.dot_u8_i16)(high, low, &self.plane, &self.rest) - self.steps_sum;
+        #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
+        let product = product as f32;
+        self.distance(bias, self.fine_weight * (f32::from_le_bytes(*factor) * product))
+    }
+
+    /// Factor, bias and codes of a high record, if it has this query's length.
+    #[inline]
+    fn high<'a>(&self, high: &'a [u8]) -> Option<(f32, f32, &'a [u8])> {
+        let (factors, codes) = high.split_first_chunk::<HIGH_FACTOR_BYTES>()?;
+        let [a, b, c, d, e, f, g, h] = *factors;
+        (codes.len() * 2 == self.plane.len()).then_some((
+            f32::from_le_bytes([a, b, c, d]),
+            f32::from_le_bytes([e, f, g, h]),
+            codes,
+        ))
+    }
+
+    #[inline]
+    fn distance(&self, bias: f32, estimate: f32) -> f32 {
+        // `min` takes the number where the other side is NaN.
+        (self.base + self.bias_weight * bias - estimate).min(f32::INFINITY)
+    }
+}

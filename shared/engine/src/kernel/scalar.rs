@@ -1,0 +1,55 @@
+//! The meaning of every kernel: plain loops, also the fallback where no instruction set is known.
+
+use half::f16;
+
+use super::{Kernel, blocks, common};
+
+pub(super) fn table() -> Kernel {
+    Kernel {
+        name: "scalar",
+        dot_f32: |a, b| fold(a, b, |a, b| a * b),
+        l2_f32: |a, b| fold(a, b, |a, b| (a - b) * (a - b)),
+        l1_f32: |a, b| fold(a, b, |a, b| (a - b).abs()),
+        dot_f16: |a, b| fold(a, b, |a: f16, b: f16| a.to_f32() * b.to_f32()),
+        l2_f16: |a, b| fold(a, b, |a: f16, b: f16| (a.to_f32() - b.to_f32()) * (a.to_f32() - b.to_f32())),
+        l1_f16: |a, b| fold(a, b, |a: f16, b: f16| (a.to_f32() - b.to_f32()).abs()),
+        dot_f32_f16: |a, b| fold(a, b, |a, b: f16| a * b.to_f32()),
+        l2_f32_f16: |a, b| fold(a, b, |a: f32, b: f16| (a - b.to_f32()) * (a - b.to_f32())),
+        l1_f32_f16: |a, b| fold(a, b, |a: f32, b: f16| (a - b.to_f32()).abs()),
+        dot_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a) * u32::from(b)),
+        l2_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b)) * u32::from(a.abs_diff(b))),
+        l1_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b))),
+        dot_u4_i8,
+        dot_u8_i16,
+    }
+}
+
+fn fold<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f32) -> f32 {
+    let (a, b) = common(a, b);
+    a.iter().zip(b).fold(0.0, |sum, (&a, &b)| sum + term(a, b))
+}
+
+fn fold_u8(a: &[u8], b: &[u8], term: impl Fn(u8, u8) -> u32) -> u32 {
+    let (a, b) = common(a, b);
+    a.iter().zip(b).fold(0u32, |sum, (&a, &b)| sum.wrapping_add(term(a, b)))
+}
+
+fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
+    let (codes, query) = blocks(codes, query);
+    let mut sum = 0i32;
+    for (codes, query) in codes.iter().zip(query) {
+        let (first, second) = query.split_at(codes.len());
+        for ((&pair, &first), &second) in codes.iter().zip(first).zip(second) {
+            sum = sum.wrapping_add(i32::from(pair & 15) * i32::from(first) + i32::from(pair >> 4) * i32::from(second));
+        }
+    }
+    sum
+}
+
+fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
+    let product = |codes, query| i64::from(dot_u4_i8(codes, query));
+    // All four planes end with the shortest.
+    let (high, low) = common(high, low);
+    let (query, rest) = common(query, rest);
+    256 * (16 * product(high, query) + product(low, query)) + 16 * product(high, rest) + product(low, rest)
+}
