@@ -23,7 +23,9 @@ use crate::{
     fetch::{self, Fetched},
     intake::{self, Intake},
     memory::Budget,
-    options, pool, source,
+    options,
+    pool::build_pool,
+    source,
 };
 
 /// Runs a job. Cancelling `cancel`, or dropping the future, leaves nothing published and no temporary files.
@@ -39,7 +41,7 @@ pub async fn index(
     let catalog = Catalog::new(store.clone());
     // Cheap refusals come before long work.
     let memory_bytes = job.options.memory_bytes()?;
-    let pool = pool::pool(job.options.threads)?;
+    let pool = build_pool(job.options.threads())?;
     let existing = existing(&catalog, &job.collection, job.options.replace).await?;
     let parent = job.options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = tempfile::Builder::new().prefix("cairn-index-").tempdir_in(&parent);

@@ -29,5 +29,5 @@ pub use event::Event;
 pub use index::index;
 pub use job::{IndexJob, Report};
 pub use options::{Bytes, IndexOptions, parse_datatype};
-pub use pool::pool;
+pub use pool::build_pool;
 pub use progress::{Progress, Stage, Unwatched};

@@ -1,19 +1,16 @@
 //! The threads that build: named, of low priority, under a CPU budget.
 
-use std::num::NonZeroUsize;
-
 use crate::{Error, Result};
 
 /// How much nicer than the rest of the process building threads are.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// A pool of `threads` threads, or of one for every core.
+/// A pool of `threads` threads.
 ///
 /// # Errors
 /// [`Error::Invalid`] when the system does not give as many threads.
-pub fn pool(threads: Option<NonZeroUsize>) -> Result<rayon::ThreadPool> {
-    let threads = threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+pub fn build_pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|thread| format!("cairn-build-{thread}"))
@@ -36,7 +33,7 @@ mod tests {
 
     #[test]
     fn threads_are_named_and_counted() {
-        let pool = pool(NonZeroUsize::new(3)).unwrap();
+        let pool = build_pool(3).unwrap();
         assert_eq!(pool.current_num_threads(), 3);
         let name = pool.install(|| std::thread::current().name().map(str::to_owned)).unwrap();
         assert!(name.starts_with("cairn-build-"), "{name}");
