@@ -206,7 +206,10 @@ fn queries_select_page_and_cut(place: &Place) {
     }
 
     let later = ask(json!({"offset": 3}));
-    assert_eq!(later[..2].iter().map(|p| &p["id"]).collect::<Vec<_>>(), plain[3..].iter().map(|p| &p["id"]).collect::<Vec<_>>());
+    assert_eq!(
+        later[..2].iter().map(|p| &p["id"]).collect::<Vec<_>>(),
+        plain[3..].iter().map(|p| &p["id"]).collect::<Vec<_>>()
+    );
     assert!(ask(json!({"offset": 700})).is_empty());
 
     let bar = f64::midpoint(ranked[2].1, ranked[3].1);
@@ -221,9 +224,10 @@ fn queries_select_page_and_cut(place: &Place) {
 
 fn batches_and_the_older_endpoints_agree(place: &Place) {
     let (corpus, server) = served(place, &Index { vector_name: "stone", ..Index::default() });
-    let searches: Vec<Value> = corpus.queries[..3].iter().map(|query| {
-        json!({"query": query, "using": "stone", "limit": 4, "params": {"exact": true}})
-    }).collect();
+    let searches: Vec<Value> = corpus.queries[..3]
+        .iter()
+        .map(|query| json!({"query": query, "using": "stone", "limit": 4, "params": {"exact": true}}))
+        .collect();
     let batch = server.post("/collections/stones/points/query/batch", &json!({"searches": searches})).ok();
     for (at, search) in searches.iter().enumerate() {
         let one = server.query("stones", search).ok();
@@ -236,8 +240,10 @@ fn batches_and_the_older_endpoints_agree(place: &Place) {
         let older = server.post("/collections/stones/points/search/batch", &json!({"searches": [body]})).ok();
         assert_eq!(older.result()[0], one.result()["points"]);
     }
-    let named = server.query("stones", &json!({"query": corpus.queries[0], "using": "stone", "with_vector": ["stone"]}));
-    let vector = &named.ok().points()[0]["vector"]["stone"];
+    let named =
+        server.query("stones", &json!({"query": corpus.queries[0], "using": "stone", "with_vector": ["stone"]}));
+    let named = named.ok();
+    let vector = &named.points()[0]["vector"]["stone"];
     assert_eq!(vector.as_array().map(Vec::len), Some(DIM), "{vector}");
     server.query("stones", &json!({"query": corpus.queries[0], "using": "gravel"})).refused(400, &["gravel"]);
 }
@@ -317,7 +323,8 @@ fn collections_come_and_go(place: &Place) {
     let params = &info.result()["config"]["params"];
     assert_eq!((&params["vectors"]["size"], &params["vectors"]["distance"]), (&json!(4), &json!("Euclid")));
     assert_eq!(params["shard_number"], 2);
-    let params = &server.get("/collections/named").ok().result()["config"]["params"]["vectors"]["stone"].clone();
+    let info = server.get("/collections/named").ok();
+    let params = &info.result()["config"]["params"]["vectors"]["stone"];
     assert_eq!((&params["size"], &params["distance"]), (&json!(3), &json!("Cosine")));
 
     let exists = |name: &str| server.get(&format!("/collections/{name}/exists")).ok().result()["exists"].clone();

@@ -43,8 +43,7 @@ fn kill_at(place: &Place, corpus: &Corpus, options: &Index<'_>, objects: usize, 
 }
 
 fn killed_anywhere_the_indexer_leaves_the_old_version(place: &Place) {
-    let [first, second] =
-        [(400, "first"), (700, "second")].map(|(count, edition)| Corpus::new(count, 12, edition));
+    let [first, second] = [(400, "first"), (700, "second")].map(|(count, edition)| Corpus::new(count, 12, edition));
     let options = Index { shards: 3, replace: true, ..Index::default() };
     place.index(&first, &Index { replace: false, ..options.clone() });
     let server = place.serve(&Serve::default());

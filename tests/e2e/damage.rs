@@ -102,7 +102,11 @@ fn a_damaged_file_in_the_cache_is_found_out() {
         for file in &files {
             let mut bytes = fs::read(file).unwrap();
             let at = random.below(bytes.len());
-            if round % 4 == 0 { bytes.truncate(at) } else { bytes[at] ^= 1 << random.below(8) }
+            if round % 4 == 0 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 1 << random.below(8)
+            }
             // As another process would: a new file under the old name, so that no mapping shrinks.
             let aside = place.folder().join("aside");
             fs::write(&aside, bytes).unwrap();

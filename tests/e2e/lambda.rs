@@ -5,7 +5,8 @@ use std::{fs, net::TcpStream, path::Path};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    Corpus, Daemon, Index, Life, Metric, Place, Program, Server, binary, eventually, free_port, on_every_lasting_function,
+    Corpus, Daemon, Index, Life, Metric, Place, Program, Server, binary, eventually, free_port,
+    on_every_lasting_function,
 };
 
 on_every_lasting_function!(an_event_indexes_and_a_function_url_answers, wrong_events_and_requests_are_refused);

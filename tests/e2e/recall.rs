@@ -16,7 +16,8 @@ const TIE: f64 = 1e-5;
 
 fn index(place: &Place, metric: Metric, input: &Path, payload: Option<&Path>) -> Server {
     let collection = Index::default().collection;
-    let mut program = Program::cairn().env(place.env()).args(["index", "--store", place.url(), "--collection", collection]);
+    let mut program =
+        Program::cairn().env(place.env()).args(["index", "--store", place.url(), "--collection", collection]);
     program = program.args(["--distance", metric.flag(), "--input", &input.display().to_string()]);
     if let Some(payload) = payload {
         program = program.args(["--payload", &payload.display().to_string()]);
@@ -192,7 +193,8 @@ fn full_text_set(set: &str, (asked, floor, floor_wide): (usize, f64, f64)) {
     for (at, described) in filters.iter().enumerate() {
         let filter = qdrant_filter(&described["filter"]);
         let matching = described["matching_docs"].as_u64().unwrap();
-        let counted = exam.server.post("/collections/stones/points/count", &json!({"filter": filter, "exact": true})).ok();
+        let counted =
+            exam.server.post("/collections/stones/points/count", &json!({"filter": filter, "exact": true})).ok();
         assert_eq!(counted.result()["count"], matching, "{set}: {}", described["name"]);
         let rows = |row: usize| {
             let rows = truth.row(at * per_filter + row)[..K].iter();
