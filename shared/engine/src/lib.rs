@@ -3,16 +3,18 @@
 //! No async, no I/O, no clock and no ambient randomness: whoever calls brings the bytes, the threads, the seed and
 //! the cancellation. Modules are layers; lower never imports higher (`tests/layers.rs` checks it):
 //!
-//! `kernel` < `codec` < `graph` < `payload` < `segment` < `merge`
+//! `kernel` < `codec` < `cluster` < `graph` < `payload` < `segment` < `merge`
 //!
-//! `error` and `watch` lie below all of them.
+//! `error`, `seed` and `watch` lie below all of them.
 
+pub mod cluster;
 pub mod codec;
 mod error;
 pub mod graph;
 pub mod kernel;
 pub mod merge;
 pub mod payload;
+pub mod seed;
 pub mod segment;
 mod watch;
 

@@ -1,1 +1,62 @@
-//! To be written.
+//! HNSW (Malkov and Yashunin, arXiv 1603.09320): building the graph, its compressed links, and searching it.
+//!
+//! The graph knows neither vectors nor codecs. It sees points as ordinals, and distances through two traits: [`Pairs`] between
+//! stored points, for [`build`], and [`Scorer`] from one query, for [`search`].
+//!
+//! [`Hnsw`] is the graph in memory, [`Links`] the view of its bytes in a segment; [`links`] specifies them.
+
+mod build;
+mod connect;
+mod frontier;
+mod hnsw;
+mod level;
+pub mod links;
+mod search;
+mod select;
+mod visited;
+mod walk;
+
+pub use build::build;
+pub use hnsw::Hnsw;
+pub use links::Links;
+pub use search::{SearchOptions, search};
+pub use visited::VisitedPool;
+
+/// Distances between stored points, for building; smaller is nearer. Called from many threads.
+///
+/// Ordinals given are always below [`Pairs::len`].
+pub trait Pairs: Sync {
+    /// Points.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The distance of `a` and `b`; symmetric.
+    fn distance(&self, a: u32, b: u32) -> f32;
+
+    /// Replaces `out` by the distances from `a` to each of `others`.
+    fn distances(&self, a: u32, others: &[u32], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(others.iter().map(|&b| self.distance(a, b)));
+    }
+
+    /// Fetches a point into the cache; its distance is wanted soon.
+    fn prefetch(&self, ordinal: u32) {
+        let _ = ordinal;
+    }
+}
+
+/// Distances from one query, for searching; smaller is nearer.
+pub trait Scorer {
+    /// Sets `out[i]` to the distance of `ordinals[i]`; both are equally long. Ordinals are always below the number of points,
+    /// and no ordinal is scored twice on level 0.
+    fn score(&mut self, ordinals: &[u32], out: &mut [f32]);
+
+    /// Fetches a point into the cache; it is scored soon.
+    fn prefetch(&self, ordinal: u32) {
+        let _ = ordinal;
+    }
+}

@@ -1,0 +1,210 @@
+//! Insertion of points, in parallel (Malkov and Yashunin, arXiv 1603.09320, Algorithms 1 to 4).
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use cairn_model::{HnswConfig, limits::SEGMENT_POINTS_MAX};
+
+use super::{Hnsw, Pairs, Scorer, connect, frontier::Key, level, select::select, visited::Scratch, walk::Walk};
+use crate::{Error, Phase, Result, Watch};
+
+/// Points that one thread inserts before the others join: a graph that several threads start at once falls apart.
+const ALONE: usize = 256;
+/// Points that a thread takes at a time.
+const BATCH: usize = 64;
+
+/// Builds the graph over all points of `pairs` on `pool`. With one thread, the same seed gives the same graph.
+///
+/// Level 0 is strongly connected afterwards: every point can be reached from every other.
+///
+/// # Errors
+/// `Invalid` for no points, too many, m below 2 or ef_construct of 0; `Cancelled`.
+pub fn build(
+    pairs: &impl Pairs,
+    config: &HnswConfig,
+    seed: u64,
+    pool: &rayon::ThreadPool,
+    watch: &dyn Watch,
+) -> Result<Hnsw> {
+    let points = match u32::try_from(pairs.len()) {
+        Ok(points) if points > 0 && pairs.len() <= SEGMENT_POINTS_MAX => points,
+        _ => return Err(Error::invalid("points", format!("{} points cannot be a graph", pairs.len()))),
+    };
+    if config.m < 2 || config.ef_construct == 0 {
+        return Err(Error::invalid("hnsw_config", "m must be at least 2 and ef_construct at least 1"));
+    }
+    let hnsw = Hnsw::unlinked(points, config.m as usize, seed);
+    let insertion = Insertion { pairs, hnsw: &hnsw, ef: config.ef_construct as usize, watch };
+    let order = level::order(points, hnsw.entry_point(), seed);
+    let (alone, together) = order.split_at(ALONE.min(order.len()));
+    let total = u64::from(points);
+    let insert = |&point: &u32, memory: &mut Memory| insertion.insert(point, memory);
+    each(alone, None, watch, &insert, &|done| watch.progress(Phase::Graph, done, total))?;
+    let before = alone.len() as u64;
+    each(together, Some(pool), watch, &insert, &|done| watch.progress(Phase::Graph, before + done, total))?;
+    let trim = |&point: &u32, memory: &mut Memory| {
+        insertion.trim(point, memory);
+        Ok(())
+    };
+    each(&order, Some(pool), watch, &trim, &|_| ())?;
+    connect::connect(pairs, &hnsw, insertion.ef, watch)?;
+    Ok(hnsw)
+}
+
+/// Runs `work` on all `points`, each thread taking the next batch in order, until done, failed or cancelled.
+fn each(
+    points: &[u32],
+    pool: Option<&rayon::ThreadPool>,
+    watch: &dyn Watch,
+    work: &(dyn Fn(&u32, &mut Memory) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let failure = Mutex::new(None);
+    let run = || {
+        let mut memory = Memory::default();
+        while let Some(batch) = points[next.fetch_add(BATCH, Relaxed).min(points.len())..].chunks(BATCH).next() {
+            let outcome = if watch.cancelled() { Err(Error::Cancelled) } else { Ok(()) };
+            if let Err(error) = outcome.and_then(|()| batch.iter().try_for_each(|point| work(point, &mut memory))) {
+                next.store(points.len(), Relaxed);
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                return;
+            }
+            progress((done.fetch_add(batch.len(), Relaxed) + batch.len()) as u64);
+        }
+    };
+    match pool {
+        None => run(),
+        Some(pool) => pool.scope(|scope| (0..pool.current_num_threads()).for_each(|_| scope.spawn(|_| run()))),
+    }
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// One thread's buffers.
+#[derive(Default)]
+struct Memory {
+    scratch: Scratch,
+    /// Neighbours chosen for the point being inserted, by level.
+    chosen: Vec<Vec<u32>>,
+    list: Vec<u32>,
+    distances: Vec<f32>,
+    keys: Vec<Key>,
+}
+
+/// What all threads of a build share.
+struct Insertion<'a, P> {
+    pairs: &'a P,
+    hnsw: &'a Hnsw,
+    ef: usize,
+    watch: &'a dyn Watch,
+}
+
+impl<P: Pairs> Insertion<'_, P> {
+    fn insert(&self, point: u32, memory: &mut Memory) -> Result<()> {
+        if point == self.hnsw.entry_point() {
+            return Ok(());
+        }
+        let levels = usize::from(self.hnsw.level(point)) + 1;
+        memory.chosen.resize_with(memory.chosen.len().max(levels), Vec::new);
+        self.choose(point, memory)?;
+        let chosen = std::mem::take(&mut memory.chosen);
+        // Others may walk through the point as soon as anybody links to it: it must lead somewhere on every level before that.
+        for (level, neighbours) in (0u8..).zip(&chosen[..levels]) {
+            let _lock = self.hnsw.lock(point);
+            self.hnsw.set(point, level, neighbours);
+        }
+        for (level, neighbours) in (0u8..).zip(&chosen[..levels]) {
+            for &neighbour in neighbours {
+                self.link_back(neighbour, point, level, memory);
+            }
+        }
+        memory.chosen = chosen;
+        Ok(())
+    }
+
+    /// Finds the neighbours of `point` on each of its levels.
+    fn choose(&self, point: u32, memory: &mut Memory) -> Result<()> {
+        let Scratch { visited, sorted, batch, .. } = &mut memory.scratch;
+        let mut scorer = FromPoint::new(self.pairs, point);
+        let entry = self.hnsw.entry_point();
+        visited.reset(self.hnsw.len());
+        let mut walk = Walk { scorer: &mut scorer, visited, batch, watch: self.watch };
+        let mut nearest = (walk.key(entry), entry);
+        for level in (0..=self.hnsw.level(entry)).rev() {
+            if level > self.hnsw.level(point) {
+                nearest = walk.descend(&self.hnsw.on(level), nearest, Ok)?;
+                continue;
+            }
+            walk.visited.reset(self.hnsw.len());
+            walk.visited.insert(point);
+            sorted.reset(self.ef);
+            walk.enter(&[nearest.1], sorted, |_| true);
+            walk.run(&self.hnsw.on(level), sorted, |_| true)?;
+            let cap = self.hnsw.degree_max(level);
+            select(self.pairs, sorted.keys(), cap, cap, &mut memory.chosen[usize::from(level)]);
+            if let Some(&key) = sorted.keys().first() {
+                nearest = (key, key.ordinal());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the link `node` -> `point`, pruning the list of `node` when it is full.
+    fn link_back(&self, node: u32, point: u32, level: u8, memory: &mut Memory) {
+        let _lock = self.hnsw.lock(node);
+        if !self.hnsw.add(node, level, point) {
+            self.hnsw.neighbours(node, level, &mut memory.list);
+            memory.list.push(point);
+            self.prune(node, level, memory);
+        }
+    }
+
+    /// Cuts level 0's list of `node` down to m0.
+    fn trim(&self, node: u32, memory: &mut Memory) {
+        let _lock = self.hnsw.lock(node);
+        self.hnsw.neighbours(node, 0, &mut memory.list);
+        if memory.list.len() > self.hnsw.degree_max(0) {
+            self.prune(node, 0, memory);
+        }
+    }
+
+    /// Sets the list of `node` to the best of `memory.list`.
+    fn prune(&self, node: u32, level: u8, memory: &mut Memory) {
+        let Memory { list, distances, keys, .. } = memory;
+        self.pairs.distances(node, list, distances);
+        keys.clear();
+        keys.extend(list.iter().zip(&*distances).map(|(&id, &distance)| Key::new(distance, id)));
+        keys.sort_unstable();
+        let cap = self.hnsw.degree_max(level);
+        select(self.pairs, keys, cap, cap, list);
+        self.hnsw.set(node, level, list);
+    }
+}
+
+/// Scores by the distance from one stored point.
+pub(super) struct FromPoint<'a, P> {
+    pairs: &'a P,
+    point: u32,
+    distances: Vec<f32>,
+}
+
+impl<'a, P: Pairs> FromPoint<'a, P> {
+    pub(super) const fn new(pairs: &'a P, point: u32) -> Self {
+        Self { pairs, point, distances: Vec::new() }
+    }
+}
+
+impl<P: Pairs> Scorer for FromPoint<'_, P> {
+    #[inline]
+    fn score(&mut self, ordinals: &[u32], out: &mut [f32]) {
+        self.pairs.distances(self.point, ordinals, &mut self.distances);
+        out.copy_from_slice(&self.distances);
+    }
+
+    #[inline]
+    fn prefetch(&self, ordinal: u32) {
+        self.pairs.prefetch(ordinal);
+    }
+}

@@ -1,0 +1,286 @@
+//! A field's numbers, sorted, each with its points; per cluster the smallest and the largest.
+//!
+//! # Layout
+//!
+//! A number is stored as a *key*: an unsigned integer that sorts as the number does. i64: its bits with the sign bit
+//! flipped. f64: its bits, all flipped when the sign bit is set, else the sign bit alone.
+//!
+//! ```text
+//! offset  bytes
+//!      0  8                 keys
+//!      8  8                 entries: pairs of a key and an ordinal, each once, ascending
+//!     16  8                 base: the smallest key
+//!     24  1                 k: bytes of a key, 0 to 8
+//!     25  1                 e: bytes of an end, 0 when every entry has a key of its own (then keys = entries)
+//!     26  1                 o: bytes of an ordinal, 0 to 4
+//!     27  1                 zero
+//!     28  4                 clusters
+//!     32  keys x k          keys minus base, ascending; when e > 0 each key once
+//!         keys x e          index of the entry after the key's last
+//!         entries x o       ordinals
+//!         clusters / 8, up  bit c % 8 of byte c / 8: cluster c has values
+//!         clusters x 2 x k  smallest and largest key in each cluster minus base; 0 and 0 when there is none
+//! ```
+
+use std::ops::Range;
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    Result,
+    payload::{
+        bytes::Bytes,
+        packed::{self, Packed},
+    },
+};
+
+const HEADER_BYTES: usize = 32;
+const SIGN: u64 = 1 << 63;
+
+/// The key of an integer.
+pub(super) fn key_of_i64(value: i64) -> u64 {
+    value.cast_unsigned() ^ SIGN
+}
+
+/// The integer of a key.
+pub(crate) fn i64_of_key(key: u64) -> i64 {
+    (key ^ SIGN).cast_signed()
+}
+
+/// The key of a float.
+pub(super) fn key_of_f64(value: f64) -> u64 {
+    let bits = value.to_bits();
+    if bits & SIGN == 0 { bits | SIGN } else { !bits }
+}
+
+/// The float of a key.
+pub(crate) fn f64_of_key(key: u64) -> f64 {
+    f64::from_bits(if key & SIGN == 0 { !key } else { key & !SIGN })
+}
+
+/// Writes pairs of a key and an ordinal, in any order; nothing when there are none.
+pub(super) fn write(mut entries: Vec<(u64, u32)>, cluster_starts: &[u32]) -> Vec<u8> {
+    entries.sort_unstable();
+    entries.dedup();
+    let (Some((base, _)), Some((largest, _))) = (entries.first().copied(), entries.last().copied()) else {
+        return Vec::new();
+    };
+    let count = entries.len() as u64;
+    let key_width = packed::width(largest - base);
+    let ends: Vec<u64> = entries
+        .iter()
+        .zip(1u64..)
+        .filter(|((key, _), next)| {
+            usize::try_from(*next).is_ok_and(|next| entries.get(next).is_none_or(|(k, _)| k != key))
+        })
+        .map(|(_, next)| next)
+        .collect();
+    let mut end_width = packed::width(count);
+    let grouped = ends.len() as u64 * u64::from(key_width + end_width);
+    if grouped >= count * u64::from(key_width) && key_width > 0 {
+        end_width = 0;
+    }
+    let ordinal_width = packed::width(entries.iter().map(|(_, ordinal)| u64::from(*ordinal)).max().unwrap_or(0));
+
+    let keys = if end_width == 0 { count } else { ends.len() as u64 };
+    let mut out = Vec::new();
+    for word in [keys, count, base] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(&[key_width, end_width, ordinal_width, 0]);
+    out.extend_from_slice(&u32::try_from(cluster_starts.len()).unwrap_or(u32::MAX).to_le_bytes());
+    if end_width == 0 {
+        packed::put(&mut out, key_width, entries.iter().map(|(key, _)| key - base));
+    } else {
+        let last = |end: &u64| entries[usize::try_from(*end).unwrap_or(usize::MAX) - 1];
+        packed::put(&mut out, key_width, ends.iter().map(|end| last(end).0 - base));
+        packed::put(&mut out, end_width, ends.iter().copied());
+    }
+    packed::put(&mut out, ordinal_width, entries.iter().map(|(_, ordinal)| u64::from(*ordinal)));
+    put_bounds(&mut out, &entries, key_width, cluster_starts);
+    out
+}
+
+fn put_bounds(out: &mut Vec<u8>, entries: &[(u64, u32)], key_width: u8, cluster_starts: &[u32]) {
+    let base = entries.first().map_or(0, |(key, _)| *key);
+    let mut bounds: Vec<Option<(u64, u64)>> = vec![None; cluster_starts.len()];
+    for (key, ordinal) in entries {
+        let cluster = cluster_starts.partition_point(|start| start <= ordinal).saturating_sub(1);
+        if let Some(bounds) = bounds.get_mut(cluster) {
+            // Entries ascend by key: the first is the smallest, the latest the largest.
+            *bounds = Some((bounds.map_or(*key, |(smallest, _)| smallest), *key));
+        }
+    }
+    for eight in bounds.chunks(8) {
+        out.push(eight.iter().rev().fold(0, |bits, bounds| bits << 1 | u8::from(bounds.is_some())));
+    }
+    let flat = bounds.into_iter().map(|bounds| bounds.unwrap_or((base, base)));
+    packed::put(out, key_width, flat.flat_map(|(smallest, largest)| [smallest - base, largest - base]));
+}
+
+/// A field's column of one type of number.
+#[derive(Clone, Copy, Debug)]
+pub struct Column<'a> {
+    bytes: Bytes<'a>,
+    points: u32,
+    count: u64,
+    base: u64,
+    keys: Packed<'a>,
+    key_count: u64,
+    /// `None` when every entry has a key of its own.
+    ends: Option<Packed<'a>>,
+    ordinals: Packed<'a>,
+    clusters: u32,
+    present: &'a [u8],
+    bounds: Packed<'a>,
+}
+
+impl<'a> Column<'a> {
+    /// Opens the part; `None` when the field has no such numbers.
+    pub(super) fn open(bytes: Bytes<'a>, points: u32) -> Result<Option<Self>> {
+        if bytes.len() == 0 {
+            return Ok(None);
+        }
+        let (key_count, count, base) = (bytes.u64(0)?, bytes.u64(8)?, bytes.u64(16)?);
+        let (key_width, end_width, ordinal_width) = (bytes.u8(24)?, bytes.u8(25)?, bytes.u8(26)?);
+        let clusters = bytes.u32(28)?;
+        if key_count == 0 || key_count > count || (end_width == 0 && key_count != count) {
+            return Err(bytes.corrupt(0, format!("{key_count} keys of {count} entries")));
+        }
+        // A count must be bounded by the bytes that are there: without bytes for ordinals, keys are all different.
+        let bounded = ordinal_width > 0 || (key_count == count && (key_width > 0 || count == 1));
+        if ordinal_width > 4 || !bounded {
+            return Err(bytes.corrupt(26, format!("{count} ordinals of {ordinal_width} bytes")));
+        }
+        let rest = bytes.tail(HEADER_BYTES)?;
+        let (keys, rest) = Packed::open(rest, key_width, key_count)?;
+        let (ends, rest) = Packed::open(rest, end_width, key_count)?;
+        let (ordinals, rest) = Packed::open(rest, ordinal_width, count)?;
+        let present = rest.slice(0, u64::from(clusters.div_ceil(8)))?;
+        let (bounds, rest) = Packed::open(rest.tail(present.len())?, key_width, 2 * u64::from(clusters))?;
+        if rest.len() > 0 {
+            return Err(rest.corrupt(0, format!("{} bytes too many", rest.len())));
+        }
+        let ends = (end_width > 0).then_some(ends);
+        let present = present.raw();
+        Ok(Some(Self { bytes, points, count, base, keys, key_count, ends, ordinals, clusters, present, bounds }))
+    }
+
+    /// Pairs of a number and a point.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Points with a number in the run of those that are neither `below` nor above what `within` holds for. Both are
+    /// asked about keys.
+    pub(crate) fn find(&self, below: impl Fn(u64) -> bool, within: impl Fn(u64) -> bool) -> Result<RoaringBitmap> {
+        let start = self.keys.partition_point(0..self.key_count, |key| below(self.key(key)));
+        let end = self.keys.partition_point(start..self.key_count, |key| within(self.key(key)));
+        self.points_of(start..end)
+    }
+
+    /// Points with the integer or datetime `value`.
+    pub(crate) fn find_i64(&self, value: i64) -> Result<RoaringBitmap> {
+        let wanted = key_of_i64(value);
+        self.find(|key| key < wanted, |key| key == wanted)
+    }
+
+    /// Smallest and largest key in a cluster; `None` when it has no values.
+    pub(crate) fn bounds(&self, cluster: u32) -> Option<(u64, u64)> {
+        let byte = self.present.get(cluster as usize / 8).filter(|_| cluster < self.clusters)?;
+        let at = 2 * u64::from(cluster);
+        (byte >> (cluster % 8) & 1 == 1).then(|| (self.key(self.bounds.get(at)), self.key(self.bounds.get(at + 1))))
+    }
+
+    /// Smallest and largest integer (or datetime) in a cluster, if this column holds such.
+    #[must_use]
+    pub fn integer_bounds(&self, cluster: u32) -> Option<(i64, i64)> {
+        self.bounds(cluster).map(|(smallest, largest)| (i64_of_key(smallest), i64_of_key(largest)))
+    }
+
+    /// Smallest and largest float in a cluster, if this column holds such.
+    #[must_use]
+    pub fn float_bounds(&self, cluster: u32) -> Option<(f64, f64)> {
+        self.bounds(cluster).map(|(smallest, largest)| (f64_of_key(smallest), f64_of_key(largest)))
+    }
+
+    /// A key from its distance to the base. Wraps only in a damaged column, where any key will do.
+    fn key(&self, offset: u64) -> u64 {
+        self.base.wrapping_add(offset)
+    }
+
+    fn end(&self, key: u64) -> u64 {
+        self.ends.map_or(key + 1, |ends| ends.get(key))
+    }
+
+    fn points_of(&self, keys: Range<u64>) -> Result<RoaringBitmap> {
+        if keys.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let start = if keys.start == 0 { 0 } else { self.end(keys.start - 1) };
+        let end = self.end(keys.end - 1);
+        if start > end || end > self.count {
+            return Err(self.bytes.corrupt(HEADER_BYTES, format!("entries {start} to {end} of {}", self.count)));
+        }
+        let mut largest = 0;
+        // A plain bit set is the fastest way from unsorted ordinals to a bitmap once they are not few.
+        let set = if end - start >= u64::from(self.points) / 128 {
+            let mut bits = vec![0u8; self.points as usize / 8 + 1];
+            self.ordinals.for_each(start..end, |ordinal| {
+                largest = largest.max(ordinal);
+                if let Some(byte) = usize::try_from(ordinal / 8).ok().and_then(|at| bits.get_mut(at)) {
+                    *byte |= 1 << (ordinal % 8);
+                }
+            });
+            RoaringBitmap::from_lsb0_bytes(0, &bits)
+        } else {
+            let mut ordinals = Vec::new();
+            self.ordinals.for_each(start..end, |ordinal| {
+                largest = largest.max(ordinal);
+                ordinals.push(u32::try_from(ordinal).unwrap_or(u32::MAX));
+            });
+            ordinals.sort_unstable();
+            ordinals.dedup();
+            RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_default()
+        };
+        if largest >= u64::from(self.points) {
+            return Err(self.bytes.corrupt(HEADER_BYTES, format!("ordinal {largest} of {} points", self.points)));
+        }
+        Ok(set)
+    }
+
+    /// Checks order and bounds, and that each cluster's bounds lie inside the column.
+    pub(super) fn verify(&self, clusters: u32) -> Result<()> {
+        let fail = |why: String| Err(self.bytes.corrupt(HEADER_BYTES, why));
+        if self.clusters != clusters {
+            return fail(format!("{} clusters, the section has {clusters}", self.clusters));
+        }
+        let mut last: Option<(u64, u64)> = None;
+        let mut start = 0;
+        for key in 0..self.key_count {
+            let (offset, end) = (self.keys.get(key), self.end(key));
+            if end <= start || end > self.count || self.base.checked_add(offset).is_none() {
+                return fail(format!("key {key} with entries {start} to {end}"));
+            }
+            for entry in start..end {
+                let pair = (offset, self.ordinals.get(entry));
+                if pair.1 >= u64::from(self.points) || last.is_some_and(|last| last >= pair) {
+                    return fail(format!("entry {entry} is out of order or bounds"));
+                }
+                last = Some(pair);
+            }
+            start = end;
+        }
+        if start != self.count {
+            return fail(format!("{start} entries, {} in the header", self.count));
+        }
+        let (smallest, largest) = (self.base, self.key(self.keys.get(self.key_count - 1)));
+        for cluster in 0..self.clusters {
+            if self.bounds(cluster).is_some_and(|(low, high)| low > high || low < smallest || high > largest) {
+                return fail(format!("bounds of cluster {cluster}"));
+            }
+        }
+        Ok(())
+    }
+}

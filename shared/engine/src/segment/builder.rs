@@ -1,0 +1,288 @@
+//! Collects points, orders them, builds codes, graph and indexes, and writes the file.
+
+use std::io::Write;
+
+use cairn_model::{Datatype, Distance, Payload, PointId, VectorParams, limits};
+use rayon::{ThreadPool, prelude::*};
+
+use super::{
+    clusters,
+    head::{CodecKind, Head},
+    layout::SectionKind,
+    vectors::Vectors,
+    writer::Writer,
+};
+use crate::{
+    Error, Phase, Result, Watch,
+    cluster::{self, Clusters, Rows},
+    codec::{Codec, Scratch},
+    graph,
+    payload::{fields::FieldsWriter, ids, rows::RowsWriter},
+};
+
+/// Below so many dimensions a code is no smaller than the vector, and vectors are scored as they are.
+const CODED_DIM_MIN: u32 = 32;
+/// Rows encoded by one task.
+const ENCODE_CHUNK: usize = 256;
+
+/// Collects points, then writes one segment.
+#[derive(Debug)]
+pub struct Builder {
+    name: String,
+    params: VectorParams,
+    seed: u64,
+    ids: Vec<PointId>,
+    vectors: Vectors,
+    payloads: String,
+    /// End of each payload in `payloads`; equal to the one before for a point without payload.
+    payload_ends: Vec<usize>,
+}
+
+/// What was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Points in the segment.
+    pub points: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// xxh3-64 of all bytes written.
+    pub checksum: u64,
+}
+
+/// Why no segment was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The points, or a cancellation.
+    #[error(transparent)]
+    Build(#[from] Error),
+    /// The sink.
+    #[error("cannot write the segment: {0}")]
+    Sink(#[from] std::io::Error),
+}
+
+impl Builder {
+    /// An empty builder for vectors of `params`, under the vector's name. The same points, seed and a pool of one
+    /// thread give the same file.
+    #[must_use]
+    pub fn new(name: &str, params: VectorParams, seed: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            params,
+            seed,
+            ids: Vec::new(),
+            vectors: Vectors::new(params),
+            payloads: String::new(),
+            payload_ends: Vec::new(),
+        }
+    }
+
+    /// Adds a point. Cosine vectors are normalised (but for `uint8`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, a value that does not fit the datatype, or a
+    /// payload over its limit; nothing is added then. A repeated id is found by [`Builder::write`].
+    pub fn push(&mut self, id: PointId, vector: &[f32], payload: Option<&Payload>) -> Result<()> {
+        if self.ids.len() >= limits::SEGMENT_POINTS_MAX {
+            return Err(Error::invalid("points", "too many for one segment"));
+        }
+        let json = match payload {
+            Some(payload) if !payload.is_empty() => {
+                serde_json::to_string(payload).map_err(|error| Error::invalid("payload", error.to_string()))?
+            }
+            _ => String::new(),
+        };
+        if json.len() > limits::PAYLOAD_BYTES_MAX {
+            let why = format!("{} bytes of JSON, at most {} are allowed", json.len(), limits::PAYLOAD_BYTES_MAX);
+            return Err(Error::invalid("payload", why));
+        }
+        self.vectors.push(vector)?;
+        self.ids.push(id);
+        self.payloads.push_str(&json);
+        self.payload_ends.push(self.payloads.len());
+        Ok(())
+    }
+
+    /// Points so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Memory that the points so far hold, in bytes, without what vectors reserve ahead.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.vectors.bytes().len() + self.payloads.len() + self.ids.len() * (size_of::<PointId>() + size_of::<usize>())
+    }
+
+    /// Builds on `pool` and writes the segment.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there are no points or an id occurs twice, [`Error::Cancelled`], or the sink's own.
+    pub fn write(
+        mut self,
+        pool: &ThreadPool,
+        watch: &dyn Watch,
+        out: &mut (dyn Write + Send),
+    ) -> std::result::Result<Built, WriteError> {
+        if self.ids.is_empty() {
+            return Err(Error::invalid("points", "a segment needs at least one").into());
+        }
+        // Fails on a repeated id before anything costly is done.
+        ids::write(&self.ids)?;
+        let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
+        self.reorder(&clusters.order);
+        let mut writer = Writer::new(out)?;
+        let head = self.write_codes(&clusters, pool, watch, &mut writer)?;
+        let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
+        let mut links = Vec::new();
+        hnsw.write(&mut links);
+        drop(hnsw);
+        writer.section(SectionKind::Links, &links)?;
+        drop(links);
+        watch.progress(Phase::Write, 0, 1);
+        writer.section(SectionKind::Vectors, self.vectors.bytes())?;
+        writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
+        self.write_payload(&clusters, watch, &mut writer)?;
+        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim()))?;
+        writer.section(SectionKind::Head, &head.encode())?;
+        let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
+        let (bytes, checksum) = writer.finish(points)?;
+        watch.progress(Phase::Write, 1, 1);
+        Ok(Built { points: u64::from(points), bytes, checksum })
+    }
+
+    /// Puts ids, vectors and payloads in cluster order.
+    fn reorder(&mut self, order: &[u32]) {
+        self.vectors.permute(order);
+        self.ids = order.iter().map(|&row| self.ids[row as usize]).collect();
+        let mut payloads = String::with_capacity(self.payloads.len());
+        let mut ends = Vec::with_capacity(order.len());
+        for &row in order {
+            payloads.push_str(self.payload(row as usize));
+            ends.push(payloads.len());
+        }
+        (self.payloads, self.payload_ends) = (payloads, ends);
+    }
+
+    fn payload(&self, row: usize) -> &str {
+        let start = row.checked_sub(1).map_or(0, |before| self.payload_ends[before]);
+        &self.payloads[start..self.payload_ends[row]]
+    }
+
+    /// Encodes all vectors in parallel and writes both code sections; none for what the codec does not serve.
+    fn write_codes(
+        &self,
+        clusters: &Clusters,
+        pool: &ThreadPool,
+        watch: &dyn Watch,
+        writer: &mut Writer<'_>,
+    ) -> std::result::Result<Head, WriteError> {
+        let coded = self.params.distance != Distance::Manhattan && self.params.size >= CODED_DIM_MIN;
+        let mut head = Head {
+            name: self.name.clone(),
+            params: self.params,
+            codec: if coded { CodecKind::Nibbles } else { CodecKind::Originals },
+            seed: self.seed,
+            clusters: u32::try_from(clusters.len()).unwrap_or(u32::MAX),
+            centre: vec![0.0; self.vectors.dim()],
+        };
+        if !coded {
+            return Ok(head);
+        }
+        head.centre = centre(clusters, self.vectors.dim());
+        let dim = self.vectors.dim();
+        let codec = Codec::new(self.params.distance, head.centre.clone(), self.seed)?;
+        let (high_bytes, low_bytes) = (Codec::high_bytes(dim), Codec::low_bytes(dim));
+        let mut high = vec![0u8; self.len() * high_bytes];
+        let mut low = vec![0u8; self.len() * low_bytes];
+        let done = std::sync::atomic::AtomicU64::new(0);
+        pool.install(|| {
+            high.par_chunks_mut(high_bytes * ENCODE_CHUNK)
+                .zip(low.par_chunks_mut(low_bytes * ENCODE_CHUNK))
+                .enumerate()
+                .try_for_each(|(chunk, (high, low))| {
+                    if watch.cancelled() {
+                        return Err(Error::Cancelled);
+                    }
+                    let mut scratch = Scratch::default();
+                    let mut vector = vec![0.0; dim];
+                    let records = high.chunks_exact_mut(high_bytes).zip(low.chunks_exact_mut(low_bytes));
+                    for (i, (high, low)) in records.enumerate() {
+                        let row = u32::try_from(chunk * ENCODE_CHUNK + i).unwrap_or(u32::MAX);
+                        self.vectors.read(row, &mut vector);
+                        codec.encode(&vector, &mut scratch, high, low);
+                    }
+                    let done = done.fetch_add(ENCODE_CHUNK as u64, std::sync::atomic::Ordering::Relaxed);
+                    watch.progress(Phase::Encode, done.min(self.len() as u64), self.len() as u64);
+                    Ok(())
+                })
+        })?;
+        writer.section(SectionKind::CodesHigh, &high)?;
+        writer.section(SectionKind::CodesLow, &low)?;
+        Ok(head)
+    }
+
+    fn write_payload(
+        &self,
+        clusters: &Clusters,
+        watch: &dyn Watch,
+        writer: &mut Writer<'_>,
+    ) -> std::result::Result<(), WriteError> {
+        let mut rows = RowsWriter::new();
+        let mut fields = FieldsWriter::new(&clusters.starts);
+        let none = Payload::new();
+        for row in 0..self.len() {
+            if row % 4_096 == 0 {
+                if watch.cancelled() {
+                    return Err(Error::Cancelled.into());
+                }
+                watch.progress(Phase::Payload, row as u64, self.len() as u64);
+            }
+            let ordinal = u32::try_from(row).unwrap_or(u32::MAX);
+            match self.payload(row) {
+                "" => {
+                    rows.push("{}")?;
+                    fields.push(ordinal, &none);
+                }
+                json => {
+                    rows.push(json)?;
+                    let payload = serde_json::from_str(json)
+                        .map_err(|error| Error::invalid("payload", format!("row {row}: {error}")))?;
+                    fields.push(ordinal, &payload);
+                }
+            }
+        }
+        writer.section(SectionKind::Rows, &rows.finish())?;
+        writer.section(SectionKind::Fields, &fields.finish())?;
+        Ok(())
+    }
+}
+
+/// The mean of all vectors, from the clusters' means and sizes.
+fn centre(clusters: &Clusters, dim: usize) -> Vec<f32> {
+    let mut sum = vec![0.0f64; dim];
+    let mut total = 0.0;
+    for (window, centroid) in clusters.starts.windows(2).zip(clusters.centroids.chunks_exact(dim)) {
+        let weight = f64::from(window[1] - window[0]);
+        total += weight;
+        sum.iter_mut().zip(centroid).for_each(|(sum, &x)| *sum += weight * f64::from(x));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of f32 values is one")]
+    sum.into_iter().map(|sum| (sum / total) as f32).collect()
+}
+
+/// Bytes that one point's original vector takes.
+pub(super) const fn vector_bytes(params: VectorParams) -> usize {
+    params.size as usize
+        * match params.datatype {
+            Datatype::Float32 => 4,
+            Datatype::Float16 => 2,
+            Datatype::Uint8 => 1,
+        }
+}

@@ -1,0 +1,162 @@
+//! The head section: what a reader must know before it can use any other. See FORMAT.md.
+
+use cairn_model::{Datatype, Distance, HnswConfig, VectorParams, limits};
+
+use super::layout::{f32_at, u32_at, u64_at};
+use crate::{Error, Result};
+
+/// How vectors are scored while searching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecKind {
+    /// By the originals: there are no code sections.
+    Originals,
+    /// By rotated 8-bit codes in two nibble planes.
+    Nibbles,
+}
+
+/// Decoded head.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Head {
+    /// The vector's name.
+    pub(super) name: String,
+    /// Its parameters.
+    pub(super) params: VectorParams,
+    /// How it is scored.
+    pub(super) codec: CodecKind,
+    /// The codec's rotation.
+    pub(super) seed: u64,
+    /// Clusters.
+    pub(super) clusters: u32,
+    /// The codec's centre, `dim` values.
+    pub(super) centre: Vec<f32>,
+}
+
+/// Bytes before the centre.
+const FIXED_BYTES: usize = 64;
+const SECTION: &str = "head";
+
+impl Head {
+    /// The section's bytes: 64 fixed ones, the centre, the name.
+    #[must_use]
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FIXED_BYTES + self.centre.len() * 4 + self.name.len());
+        bytes.extend(self.params.size.to_le_bytes());
+        bytes.push(distance_number(self.params.distance));
+        bytes.push(datatype_number(self.params.datatype));
+        bytes.push(match self.codec {
+            CodecKind::Originals => 0,
+            CodecKind::Nibbles => 1,
+        });
+        bytes.push(0);
+        bytes.extend(self.params.hnsw.m.to_le_bytes());
+        bytes.extend(self.params.hnsw.ef_construct.to_le_bytes());
+        bytes.extend(self.params.hnsw.full_scan_threshold.to_le_bytes());
+        bytes.extend(self.clusters.to_le_bytes());
+        bytes.extend(self.seed.to_le_bytes());
+        bytes.extend(u32::try_from(self.name.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.resize(FIXED_BYTES, 0);
+        bytes.extend(self.centre.iter().flat_map(|x| x.to_le_bytes()));
+        bytes.extend(self.name.as_bytes());
+        bytes
+    }
+
+    /// Reads the section, whose checksum was checked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for any value out of its range.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let corrupt = |at, why: String| Error::corrupt(SECTION, at, why);
+        if bytes.len() < FIXED_BYTES {
+            return Err(corrupt(bytes.len(), "cut off".into()));
+        }
+        let size = u32_at(bytes, 0);
+        let distance = Distance::ALL.into_iter().find(|&d| distance_number(d) == bytes[4]);
+        let datatype = [Datatype::Float32, Datatype::Float16, Datatype::Uint8]
+            .into_iter()
+            .find(|&datatype| datatype_number(datatype) == bytes[5]);
+        let (Some(distance), Some(datatype)) = (distance, datatype) else {
+            return Err(corrupt(4, "unknown distance or datatype".into()));
+        };
+        let codec = match bytes[6] {
+            0 => CodecKind::Originals,
+            1 => CodecKind::Nibbles,
+            other => return Err(corrupt(6, format!("unknown codec {other}"))),
+        };
+        let dim = size as usize;
+        if dim == 0 || dim > limits::DIM_MAX {
+            return Err(corrupt(0, format!("{dim} dimensions")));
+        }
+        let hnsw =
+            HnswConfig { m: u32_at(bytes, 8), ef_construct: u32_at(bytes, 12), full_scan_threshold: u32_at(bytes, 16) };
+        if !(2..=limits::M_MAX).contains(&hnsw.m) || hnsw.ef_construct > limits::EF_CONSTRUCT_MAX {
+            return Err(corrupt(8, "impossible HNSW parameters".into()));
+        }
+        let name_bytes = u32_at(bytes, 32) as usize;
+        if name_bytes > limits::NAME_BYTES_MAX || bytes.len() != FIXED_BYTES + dim * 4 + name_bytes {
+            return Err(corrupt(32, "wrong length".into()));
+        }
+        let centre: Vec<f32> = (0..dim).map(|i| f32_at(bytes, FIXED_BYTES + i * 4)).collect();
+        if let Some(i) = centre.iter().position(|x| !x.is_finite()) {
+            return Err(corrupt(FIXED_BYTES + i * 4, "the centre is not finite".into()));
+        }
+        let name = std::str::from_utf8(&bytes[FIXED_BYTES + dim * 4..])
+            .map_err(|_| corrupt(FIXED_BYTES + dim * 4, "the name is not UTF-8".into()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            params: VectorParams { size, distance, datatype, hnsw },
+            codec,
+            seed: u64_at(bytes, 24),
+            clusters: u32_at(bytes, 20),
+            centre,
+        })
+    }
+}
+
+const fn distance_number(distance: Distance) -> u8 {
+    match distance {
+        Distance::Cosine => 0,
+        Distance::Euclid => 1,
+        Distance::Dot => 2,
+        Distance::Manhattan => 3,
+    }
+}
+
+const fn datatype_number(datatype: Datatype) -> u8 {
+    match datatype {
+        Datatype::Float32 => 0,
+        Datatype::Float16 => 1,
+        Datatype::Uint8 => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_round_trip_and_bad_values_are_refused() {
+        let head = Head {
+            name: "größe".into(),
+            params: VectorParams {
+                size: 3,
+                distance: Distance::Manhattan,
+                datatype: Datatype::Uint8,
+                hnsw: HnswConfig::default(),
+            },
+            codec: CodecKind::Nibbles,
+            seed: 0x0123_4567_89AB_CDEF,
+            clusters: 9,
+            centre: vec![1.0, -2.5, 0.0],
+        };
+        let bytes = head.encode();
+        assert_eq!(Head::decode(&bytes), Ok(head));
+        for (at, value) in [(0, 4u8), (4, 9), (5, 9), (6, 9), (8, 1), (32, 1)] {
+            let mut bad = bytes.clone();
+            bad[at] = value;
+            assert!(Head::decode(&bad).is_err(), "byte {at}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Head::decode(&bytes[..len]).is_err());
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Original vectors in their declared datatype: collected by the builder, scored exactly by the reader.
+
+use bytemuck::try_cast_slice;
+use cairn_model::{Datatype, Distance, VectorParams};
+use half::f16;
+
+use crate::{
+    Error, Result,
+    cluster::Rows,
+    graph::Pairs,
+    kernel::{self, Kernel},
+};
+
+#[cfg(target_endian = "big")]
+compile_error!("segments are little-endian and read in place");
+
+/// Growing vectors of one datatype, row after row.
+#[derive(Clone, Debug)]
+pub(super) struct Vectors {
+    params: VectorParams,
+    values: Values,
+    kernel: &'static Kernel,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    U8(Vec<u8>),
+}
+
+impl Vectors {
+    pub(super) fn new(params: VectorParams) -> Self {
+        let values = match params.datatype {
+            Datatype::Float32 => Values::F32(Vec::new()),
+            Datatype::Float16 => Values::F16(Vec::new()),
+            Datatype::Uint8 => Values::U8(Vec::new()),
+        };
+        Self { params, values, kernel: kernel::get() }
+    }
+
+    pub(super) const fn dim(&self) -> usize {
+        self.params.size as usize
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let values = match &self.values {
+            Values::F32(values) => values.len(),
+            Values::F16(values) => values.len(),
+            Values::U8(values) => values.len(),
+        };
+        values / self.dim()
+    }
+
+    /// Checks and converts one vector. Cosine vectors are normalised, but for `uint8`, which cannot hold them.
+    pub(super) fn push(&mut self, vector: &[f32]) -> Result<()> {
+        check(vector, self.dim())?;
+        let normalised = normalised(vector, self.params);
+        let vector = normalised.as_deref().unwrap_or(vector);
+        match &mut self.values {
+            Values::F32(values) => values.extend_from_slice(vector),
+            Values::F16(values) => {
+                if let Some(i) = vector.iter().position(|&x| !f16::from_f32(x).is_finite()) {
+                    return Err(Error::invalid("vector", format!("element {i} is {}, beyond float16", vector[i])));
+                }
+                values.extend(vector.iter().map(|&x| f16::from_f32(x)));
+            }
+            Values::U8(values) => {
+                if let Some(i) = vector.iter().position(|&x| !(0.0..=255.0).contains(&x) || x.fract() != 0.0) {
+                    return Err(Error::invalid("vector", format!("element {i} is {}, not a uint8", vector[i])));
+                }
+                values.extend(vector.iter().map(|&x| quantize_u8(x)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reorders the rows in place, so that row `order[i]` becomes row `i`.
+    pub(super) fn permute(&mut self, order: &[u32]) {
+        let dim = self.dim();
+        match &mut self.values {
+            Values::F32(values) => permute_rows(values, dim, order),
+            Values::F16(values) => permute_rows(values, dim, order),
+            Values::U8(values) => permute_rows(values, dim, order),
+        }
+    }
+
+    /// All rows as the file has them.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.values {
+            Values::F32(values) => bytemuck::cast_slice(values),
+            Values::F16(values) => bytemuck::cast_slice(values),
+            Values::U8(values) => values,
+        }
+    }
+}
+
+impl Rows for Vectors {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn dim(&self) -> usize {
+        Self::dim(self)
+    }
+
+    fn read(&self, row: u32, out: &mut [f32]) {
+        let at = row as usize * self.dim();
+        match &self.values {
+            Values::F32(values) => out.copy_from_slice(&values[at..at + out.len()]),
+            Values::F16(values) => {
+                out.iter_mut().zip(&values[at..]).for_each(|(to, from)| *to = from.to_f32());
+            }
+            Values::U8(values) => out.iter_mut().zip(&values[at..]).for_each(|(to, from)| *to = f32::from(*from)),
+        }
+        if let Some(unit) = self.params.datatype.eq(&Datatype::Uint8).then(|| unit(out, self.params.distance)).flatten()
+        {
+            out.copy_from_slice(&unit);
+        }
+    }
+}
+
+impl Pairs for Vectors {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn distance(&self, a: u32, b: u32) -> f32 {
+        let dim = self.dim();
+        let (a, b) = (a as usize * dim, b as usize * dim);
+        let kernel = self.kernel;
+        match &self.values {
+            Values::F32(values) => float_distance(
+                self.params.distance,
+                (&values[a..a + dim], &values[b..b + dim]),
+                (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32),
+            ),
+            Values::F16(values) => float_distance(
+                self.params.distance,
+                (&values[a..a + dim], &values[b..b + dim]),
+                (kernel.dot_f16, kernel.l2_f16, kernel.l1_f16),
+            ),
+            Values::U8(values) => byte_distance(kernel, self.params.distance, &values[a..a + dim], &values[b..b + dim]),
+        }
+    }
+
+    fn prefetch(&self, ordinal: u32) {
+        let row = self.dim() * self.params.datatype.bytes();
+        let at = ordinal as usize * row;
+        kernel::prefetch(&self.bytes()[at..at + row]);
+    }
+}
+
+/// Checks a vector from outside.
+pub(super) fn check(vector: &[f32], dim: usize) -> Result<()> {
+    if vector.len() != dim {
+        return Err(Error::invalid("vector", format!("expected dim: {dim}, got {}", vector.len())));
+    }
+    match vector.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(Error::invalid("vector", format!("element {i} is {}, vectors must be finite", vector[i]))),
+        None => Ok(()),
+    }
+}
+
+/// The vector of length 1, where the metric wants one and the vector is not 0; computed in f64, so that neither
+/// tiny nor huge values are lost.
+pub(super) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
+    if distance != Distance::Cosine {
+        return None;
+    }
+    let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    if norm == 0.0 {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a component of a unit vector")]
+    Some(vector.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
+}
+
+fn normalised(vector: &[f32], params: VectorParams) -> Option<Vec<f32>> {
+    if params.datatype == Datatype::Uint8 { None } else { unit(vector, params.distance) }
+}
+
+/// The nearest `u8`.
+fn quantize_u8(x: f32) -> u8 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded and clamped to 0..=255")]
+    let byte = x.round().clamp(0.0, 255.0) as u8;
+    byte
+}
+
+fn permute_rows<T: Copy>(values: &mut [T], dim: usize, order: &[u32]) {
+    let mut done = vec![false; order.len()];
+    let mut held = Vec::with_capacity(dim);
+    for first in 0..order.len() {
+        if done[first] {
+            continue;
+        }
+        // Follow the cycle that begins here; one row is held aside.
+        held.clear();
+        held.extend_from_slice(&values[first * dim..][..dim]);
+        let mut to = first;
+        loop {
+            done[to] = true;
+            let from = order[to] as usize;
+            if from == first {
+                values[to * dim..][..dim].copy_from_slice(&held);
+                break;
+            }
+            values.copy_within(from * dim..(from + 1) * dim, to * dim);
+            to = from;
+        }
+    }
+}
+
+type Trio<A, B> = (fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32);
+
+/// `kernels` are inner product, squared L2 and L1.
+fn float_distance<A, B>(distance: Distance, (a, b): (&[A], &[B]), (dot, l2, l1): Trio<A, B>) -> f32 {
+    match distance {
+        Distance::Cosine | Distance::Dot => 0.0 - dot(a, b),
+        Distance::Euclid => l2(a, b),
+        Distance::Manhattan => l1(a, b),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an f32 score; order is kept up to rounding")]
+fn byte_distance(kernel: &Kernel, distance: Distance, a: &[u8], b: &[u8]) -> f32 {
+    match distance {
+        Distance::Cosine => 0.0 - kernel.cosine_u8(a, b),
+        Distance::Dot => 0.0 - (kernel.dot_u8)(a, b) as f32,
+        Distance::Euclid => (kernel.l2_u8)(a, b) as f32,
+        Distance::Manhattan => (kernel.l1_u8)(a, b) as f32,
+    }
+}
+
+/// The vectors section.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Originals<'a> {
+    bytes: &'a [u8],
+    params: VectorParams,
+}
+
+impl<'a> Originals<'a> {
+    /// `bytes` holds whole rows; the segment checked that.
+    pub(super) const fn new(bytes: &'a [u8], params: VectorParams) -> Self {
+        Self { bytes, params }
+    }
+
+    pub(super) fn row(&self, ordinal: u32) -> Result<&'a [u8]> {
+        let row_bytes = self.params.size as usize * self.params.datatype.bytes();
+        let at = ordinal as usize * row_bytes;
+        self.bytes.get(at..at + row_bytes).ok_or_else(|| Error::corrupt("vectors", at, "row past the end"))
+    }
+
+    /// A row, widened.
+    pub(super) fn vector(&self, ordinal: u32) -> Result<Vec<f32>> {
+        let row = self.row(ordinal)?;
+        Ok(match self.params.datatype {
+            Datatype::Float32 => floats(row),
+            Datatype::Float16 => halves(row).into_iter().map(f16::to_f32).collect(),
+            Datatype::Uint8 => row.iter().map(|&x| f32::from(x)).collect(),
+        })
+    }
+}
+
+/// Exact distances from one query to original vectors.
+pub(super) struct Exact<'a> {
+    originals: Originals<'a>,
+    query: Vec<f32>,
+    query_bytes: Vec<u8>,
+    kernel: &'static Kernel,
+}
+
+impl<'a> Exact<'a> {
+    /// `query` is normalised already where the metric wants that.
+    pub(super) fn new(originals: Originals<'a>, query: &[f32]) -> Self {
+        let bytes = originals.params.datatype == Datatype::Uint8;
+        Self {
+            originals,
+            query: query.to_vec(),
+            query_bytes: if bytes { query.iter().map(|&x| quantize_u8(x)).collect() } else { Vec::new() },
+            kernel: kernel::get(),
+        }
+    }
+
+    pub(super) fn distance(&self, ordinal: u32) -> Result<f32> {
+        let row = self.originals.row(ordinal)?;
+        let (metric, kernel) = (self.originals.params.distance, self.kernel);
+        Ok(match self.originals.params.datatype {
+            // Mapped files are aligned; a buffer in memory need not be, and is copied row by row then.
+            Datatype::Float32 => {
+                let kernels = (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32);
+                match try_cast_slice(row) {
+                    Ok(row) => float_distance(metric, (&self.query, row), kernels),
+                    Err(_) => float_distance(metric, (&self.query, &floats(row)), kernels),
+                }
+            }
+            Datatype::Float16 => {
+                let kernels = (kernel.dot_f32_f16, kernel.l2_f32_f16, kernel.l1_f32_f16);
+                match try_cast_slice(row) {
+                    Ok(row) => float_distance(metric, (&self.query, row), kernels),
+                    Err(_) => float_distance(metric, (&self.query, &halves(row)), kernels),
+                }
+            }
+            Datatype::Uint8 => byte_distance(kernel, metric, &self.query_bytes, row),
+        })
+    }
+
+    pub(super) fn prefetch(&self, ordinal: u32) {
+        if let Ok(row) = self.originals.row(ordinal) {
+            kernel::prefetch(row);
+        }
+    }
+}
+
+fn floats(row: &[u8]) -> Vec<f32> {
+    row.chunks_exact(4).filter_map(|b| b.first_chunk()).map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+fn halves(row: &[u8]) -> Vec<f16> {
+    row.chunks_exact(2).filter_map(|b| b.first_chunk()).map(|b| f16::from_le_bytes(*b)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_model::HnswConfig;
+
+    use super::*;
+
+    fn params(size: u32, distance: Distance, datatype: Datatype) -> VectorParams {
+        VectorParams { size, distance, datatype, hnsw: HnswConfig::default() }
+    }
+
+    #[test]
+    fn bad_vectors_are_refused_by_element() {
+        let mut f16s = Vectors::new(params(2, Distance::Dot, Datatype::Float16));
+        for (bad, why) in [
+            (&[1.0f32] as &[f32], "expected dim: 2, got 1"),
+            (&[1.0, f32::NAN], "element 1 is NaN"),
+            (&[f32::INFINITY, 0.0], "element 0"),
+            (&[70_000.0, 0.0], "float16"),
+        ] {
+            assert!(f16s.push(bad).unwrap_err().to_string().contains(why));
+        }
+        let mut u8s = Vectors::new(params(2, Distance::Dot, Datatype::Uint8));
+        assert!(u8s.push(&[1.5, 0.0]).unwrap_err().to_string().contains("element 0 is 1.5"));
+        assert!(u8s.push(&[0.0, 256.0]).is_err());
+        assert_eq!(f16s.len() + u8s.len(), 0);
+    }
+
+    #[test]
+    fn permuting_moves_row_order_i_to_i() {
+        for order in [vec![0u32, 1, 2, 3, 4], vec![4, 0, 1, 3, 2], vec![1, 2, 3, 4, 0]] {
+            let mut vectors = Vectors::new(params(2, Distance::Euclid, Datatype::Float32));
+            for i in 0..5u8 {
+                vectors.push(&[f32::from(i), 10.0 + f32::from(i)]).unwrap();
+            }
+            vectors.permute(&order);
+            let mut row = [0.0; 2];
+            for (i, &from) in order.iter().enumerate() {
+                vectors.read(i as u32, &mut row);
+                assert_eq!(row, [from as f32, 10.0 + from as f32]);
+            }
+        }
+    }
+
+    #[test]
+    fn exact_distances_agree_with_pairs_in_every_datatype_and_alignment() {
+        for datatype in [Datatype::Float32, Datatype::Float16, Datatype::Uint8] {
+            for distance in Distance::ALL {
+                let params = params(5, distance, datatype);
+                let mut vectors = Vectors::new(params);
+                vectors.push(&[1.0, 2.0, 3.0, 0.0, 5.0]).unwrap();
+                vectors.push(&[9.0, 0.0, 1.0, 4.0, 2.0]).unwrap();
+                let mut shifted = vec![0u8];
+                shifted.extend(vectors.bytes());
+                for bytes in [vectors.bytes(), &shifted[1..]] {
+                    let originals = Originals::new(bytes, params);
+                    let exact = Exact::new(originals, &originals.vector(0).unwrap());
+                    let (a, b) = (exact.distance(1).unwrap(), vectors.distance(0, 1));
+                    assert!((a - b).abs() <= 1e-3 * b.abs().max(1.0), "{datatype:?} {distance:?}: {a} {b}");
+                    assert!(originals.row(2).is_err());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cosine_vectors_are_unit_vectors_and_zero_stays_zero() {
+        let mut vectors = Vectors::new(params(2, Distance::Cosine, Datatype::Float32));
+        vectors.push(&[3e30, 4e30]).unwrap();
+        vectors.push(&[0.0, 0.0]).unwrap();
+        let mut unit = [0.0; 2];
+        vectors.read(0, &mut unit);
+        assert!((unit[0] - 0.6).abs() < 1e-6 && (unit[1] - 0.8).abs() < 1e-6, "{unit:?}");
+        assert_eq!(vectors.distance(1, 0), 0.0);
+    }
+}

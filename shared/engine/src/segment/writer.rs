@@ -1,0 +1,56 @@
+//! Writes sections one after another, aligned and checksummed, and closes the file.
+
+use std::io::{self, Write};
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::layout::{ALIGN, Footer, Section, SectionKind, encode_table, preamble};
+
+/// A segment file that is being written, front to back, once.
+pub(super) struct Writer<'a> {
+    out: &'a mut (dyn Write + Send),
+    hash: Xxh3,
+    offset: u64,
+    sections: Vec<Section>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(out: &'a mut (dyn Write + Send)) -> io::Result<Self> {
+        let mut writer = Self { out, hash: Xxh3::new(), offset: 0, sections: Vec::new() };
+        writer.put(&preamble())?;
+        Ok(writer)
+    }
+
+    /// Appends a section, then zeros up to the next boundary.
+    pub(super) fn section(&mut self, kind: SectionKind, bytes: &[u8]) -> io::Result<()> {
+        let (offset, len) = (self.offset, bytes.len() as u64);
+        self.put(bytes)?;
+        self.sections.push(Section { kind, offset, len, checksum: xxh3_64(bytes) });
+        let gap = usize::try_from(self.offset.next_multiple_of(ALIGN) - self.offset).unwrap_or(0);
+        self.put(&[0; 64][..gap])
+    }
+
+    /// Appends table and footer; the file's length and checksum.
+    pub(super) fn finish(mut self, points: u32) -> io::Result<(u64, u64)> {
+        let table = encode_table(&self.sections);
+        let mut footer = Footer {
+            table_offset: self.offset,
+            section_count: u32::try_from(self.sections.len()).unwrap_or(u32::MAX),
+            table_checksum: xxh3_64(&table),
+            points,
+            file_bytes: 0,
+        };
+        self.put(&table)?;
+        footer.file_bytes = self.offset + super::layout::FOOTER_BYTES as u64;
+        self.put(&footer.encode())?;
+        self.out.flush()?;
+        Ok((self.offset, self.hash.digest()))
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+}
