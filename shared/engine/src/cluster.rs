@@ -103,11 +103,8 @@ impl<R: Rows> Split<'_, R> {
         let mut random = SplitMix64::new(seed);
         let children = self.split(&part, &mut random);
         let seeds: Vec<u64> = children.iter().map(|_| random.next()).collect();
-        let parts: Vec<Vec<Vec<u32>>> = children
-            .into_par_iter()
-            .zip(seeds)
-            .map(|(child, seed)| self.divide(child, seed))
-            .collect::<Result<_>>()?;
+        let parts: Vec<Vec<Vec<u32>>> =
+            children.into_par_iter().zip(seeds).map(|(child, seed)| self.divide(child, seed)).collect::<Result<_>>()?;
         Ok(parts.into_iter().flatten().collect())
     }
 

@@ -14,8 +14,8 @@ pub mod graph;
 pub mod kernel;
 pub mod merge;
 pub mod payload;
-pub mod segment;
 pub mod seed;
+pub mod segment;
 mod watch;
 
 pub use error::{Error, Result};

@@ -1,11 +1,6 @@
 //! Searching one segment's graph for one query.
 
-use super::{
-    Links, Scorer, VisitedPool,
-    frontier::Sorted,
-    visited::Scratch,
-    walk::Walk,
-};
+use super::{Links, Scorer, VisitedPool, frontier::Sorted, visited::Scratch, walk::Walk};
 use crate::{Error, Result, Watch};
 
 /// How to search.

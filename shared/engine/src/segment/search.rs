@@ -4,7 +4,7 @@ use cairn_model::{Datatype, SearchParams, Usage, VectorQuery};
 use roaring::RoaringBitmap;
 
 use super::{
-    Segment, SectionKind,
+    SectionKind, Segment,
     vectors::{Exact, check, unit},
 };
 use crate::{
@@ -189,10 +189,8 @@ impl<'a> Search<'a> {
         let links = self.segment.links()?;
         let bits = allowed.map(|allowed| Bits::new(allowed, self.segment.len()));
         let pass = bits.as_ref().map(|bits| move |ordinal: u32| bits.contains(ordinal));
-        let options = SearchOptions {
-            ef: self.ef(params),
-            allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool),
-        };
+        let options =
+            SearchOptions { ef: self.ef(params), allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool) };
         let visited = &self.segment.visited;
         if self.segment.codec.is_none() {
             let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
@@ -233,11 +231,7 @@ impl<'a> Search<'a> {
     }
 
     /// Calls `score` for every allowed ordinal, in order.
-    fn each(
-        &mut self,
-        allowed: Option<&RoaringBitmap>,
-        mut score: impl FnMut(&Self, u32) -> Result<()>,
-    ) -> Result<()> {
+    fn each(&mut self, allowed: Option<&RoaringBitmap>, mut score: impl FnMut(&Self, u32) -> Result<()>) -> Result<()> {
         let points = self.segment.len();
         let all = allowed.is_none().then_some(0..points).into_iter().flatten();
         let some = allowed.into_iter().flatten().take_while(|&ordinal| ordinal < points);
@@ -254,7 +248,9 @@ impl<'a> Search<'a> {
     }
 
     fn ef(&self, params: SearchParams) -> usize {
-        let asked = params.ef.map_or_else(|| EF_DEFAULT.max(self.segment.params().hnsw.ef_construct as usize), |ef| ef as usize);
+        let asked = params
+            .ef
+            .map_or_else(|| EF_DEFAULT.max(self.segment.params().hnsw.ef_construct as usize), |ef| ef as usize);
         asked.max(self.k).min(self.segment.len() as usize)
     }
 

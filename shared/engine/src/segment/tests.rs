@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use cairn_model::{
-    Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery,
-};
+use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -67,13 +65,7 @@ impl Sample {
 }
 
 fn query(vector: &[f32], k: usize, exact: bool, filter: Option<Filter>) -> VectorQuery {
-    VectorQuery {
-        vector: vector.to_vec(),
-        filter,
-        k,
-        params: SearchParams { ef: None, exact },
-        score_threshold: None,
-    }
+    VectorQuery { vector: vector.to_vec(), filter, k, params: SearchParams { ef: None, exact }, score_threshold: None }
 }
 
 /// Brute force over what the segment stores, with scalar kernels.
@@ -158,7 +150,9 @@ fn graph_and_scan_find_nearly_all_for_every_metric_and_datatype() {
     for datatype in [Datatype::Float32, Datatype::Float16, Datatype::Uint8] {
         let sample = Sample::new(2_500, 48, datatype, 3);
         for distance in Distance::ALL {
-            for (threshold, coded, plain) in [(1, Strategy::Graph, Strategy::Graph), (10_000, Strategy::Scan, Strategy::Exact)] {
+            for (threshold, coded, plain) in
+                [(1, Strategy::Graph, Strategy::Graph), (10_000, Strategy::Scan, Strategy::Exact)]
+            {
                 let mut params = params(48, distance, datatype);
                 params.hnsw.full_scan_threshold = threshold;
                 let segment = sample.segment(params);

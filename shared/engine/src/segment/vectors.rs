@@ -140,9 +140,7 @@ impl Pairs for Vectors {
                 (&values[a..a + dim], &values[b..b + dim]),
                 (kernel.dot_f16, kernel.l2_f16, kernel.l1_f16),
             ),
-            Values::U8(values) => {
-                byte_distance(kernel, self.params.distance, &values[a..a + dim], &values[b..b + dim])
-            }
+            Values::U8(values) => byte_distance(kernel, self.params.distance, &values[a..a + dim], &values[b..b + dim]),
         }
     }
 
