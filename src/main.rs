@@ -1,2 +1,133 @@
-//! placeholder
-fn main() {}
+//! The command line.
+
+mod args;
+mod bench;
+mod demo;
+mod failure;
+mod index;
+mod inspect;
+mod progress;
+mod search;
+mod serve;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Vector search whose only state is objects in a bucket.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cairn",
+    version,
+    after_help = "Start here:
+  cairn demo                      index a sample of real data and serve it
+  cairn index --help              load your own vectors
+  cairn serve --store URL         answer Qdrant's HTTP API
+
+A store's URL is a local directory, file://, memory://, s3://bucket/prefix, gs:// or az://; --store defaults to CAIRN_STORE.
+S3 takes the usual AWS variables; MinIO, LocalStack and others need --s3-endpoint."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log on standard error: a level, or directives such as cairn_searcher=debug
+    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Demo(demo::Args),
+    Serve(serve::Args),
+    Index(index::Args),
+    Search(search::Args),
+    Inspect(inspect::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let ended = match cli.command {
+        Command::Bench(args) => bench::run(&args),
+        command => run(command),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", failure::message(&error));
+            ExitCode::from(failure::code(&error))
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Index(args) => index::run(args).await,
+            Command::Search(args) => search::run(args).await,
+            Command::Inspect(args) => inspect::run(args).await,
+            Command::Bench(args) => bench::run(&args),
+        }
+    })
+}
+
+fn start_log(cli: &Cli) {
+    // Where bars are drawn, lines would tear them.
+    let default = match cli.command {
+        Command::Serve(_) => "info",
+        Command::Index(_) | Command::Bench(_) if !std::io::stderr().is_terminal() => "info",
+        _ => "warn",
+    };
+    let filter = EnvFilter::builder().parse_lossy(cli.log.as_deref().unwrap_or(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_help_teaches() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("xamples:"), "{name} shows no examples");
+        }
+    }
+
+    #[test]
+    fn the_documented_commands_parse() {
+        for line in [
+            "cairn demo",
+            "cairn index --store d --collection c --input f.npy --ids i --payload p.jsonl --distance cosine --shards 2 \
+             --vector-name v --m 8 --ef-construct 50",
+            "cairn serve --store d --listen 127.0.0.1:0 --cache-dir x --cache-bytes 1GB --api-key k",
+            "cairn search --store d --collection c --vector [1,-2] --limit 3 --filter {} --ef 9 --exact --cache-dir x --json",
+            "cairn inspect --store d --json",
+            "cairn inspect --store d --collection c 01J --verify",
+            "cairn bench --base b --queries q --truth t --distance dot --ef 10,20 --threads 1 --k 10 --json",
+        ] {
+            Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            "cairn",
+            "cairn index --store d --collection ../x --input f",
+            "cairn search --store d --collection c --vector [1] --limit 0",
+            "cairn inspect --store d 01J",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}

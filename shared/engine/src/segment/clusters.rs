@@ -7,7 +7,7 @@ const SECTION: &str = "clusters";
 
 /// The section's bytes: `count + 1` starts, `count` scales, `count * dim` signed codes.
 #[must_use]
-pub fn encode(clusters: &Clusters, dim: usize) -> Vec<u8> {
+pub(super) fn encode(clusters: &Clusters, dim: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(clusters.starts.len() * 8 + clusters.centroids.len());
     bytes.extend(clusters.starts.iter().flat_map(|start| start.to_le_bytes()));
     let mut codes = Vec::with_capacity(clusters.centroids.len());

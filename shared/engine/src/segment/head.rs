@@ -16,19 +16,19 @@ pub enum CodecKind {
 
 /// Decoded head.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
+pub(super) struct Head {
     /// The vector's name.
-    pub name: String,
+    pub(super) name: String,
     /// Its parameters.
-    pub params: VectorParams,
+    pub(super) params: VectorParams,
     /// How it is scored.
-    pub codec: CodecKind,
+    pub(super) codec: CodecKind,
     /// The codec's rotation.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Clusters.
-    pub clusters: u32,
+    pub(super) clusters: u32,
     /// The codec's centre, `dim` values.
-    pub centre: Vec<f32>,
+    pub(super) centre: Vec<f32>,
 }
 
 /// Bytes before the centre.
@@ -38,7 +38,7 @@ const SECTION: &str = "head";
 impl Head {
     /// The section's bytes: 64 fixed ones, the centre, the name.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIXED_BYTES + self.centre.len() * 4 + self.name.len());
         bytes.extend(self.params.size.to_le_bytes());
         bytes.push(distance_number(self.params.distance));
@@ -64,7 +64,7 @@ impl Head {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for any value out of its range.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let corrupt = |at, why: String| Error::corrupt(SECTION, at, why);
         if bytes.len() < FIXED_BYTES {
             return Err(corrupt(bytes.len(), "cut off".into()));

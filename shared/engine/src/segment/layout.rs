@@ -7,19 +7,19 @@ use crate::{Error, Result};
 /// The format version that this build writes and reads.
 pub const VERSION: u32 = 1;
 /// First bytes of the file.
-pub const MAGIC: [u8; 8] = *b"CAIRNSEG";
+pub(super) const MAGIC: [u8; 8] = *b"CAIRNSEG";
 /// First bytes of the footer.
-pub const FOOTER_MAGIC: [u8; 8] = *b"CAIRNEND";
+pub(super) const FOOTER_MAGIC: [u8; 8] = *b"CAIRNEND";
 /// Bytes of the preamble.
-pub const PREAMBLE_BYTES: usize = 64;
+pub(super) const PREAMBLE_BYTES: usize = 64;
 /// Bytes of the footer.
-pub const FOOTER_BYTES: usize = 64;
+pub(super) const FOOTER_BYTES: usize = 64;
 /// Bytes of one entry of the section table.
-pub const ENTRY_BYTES: usize = 32;
+pub(super) const ENTRY_BYTES: usize = 32;
 /// Sections begin at multiples of this.
-pub const ALIGN: u64 = 64;
+pub(super) const ALIGN: u64 = 64;
 /// Sections that a table may have; far more than there are kinds.
-pub const SECTIONS_MAX: u32 = 256;
+pub(super) const SECTIONS_MAX: u32 = 256;
 
 /// What a section holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,35 +82,35 @@ impl SectionKind {
 
 /// A section's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Section {
+pub(super) struct Section {
     /// What.
-    pub kind: SectionKind,
+    pub(super) kind: SectionKind,
     /// First byte in the file.
-    pub offset: u64,
+    pub(super) offset: u64,
     /// Bytes.
-    pub len: u64,
+    pub(super) len: u64,
     /// xxh3-64 of the bytes.
-    pub checksum: u64,
+    pub(super) checksum: u64,
 }
 
 /// The file's last 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Footer {
+pub(super) struct Footer {
     /// Where the section table begins.
-    pub table_offset: u64,
+    pub(super) table_offset: u64,
     /// Entries in it.
-    pub section_count: u32,
+    pub(super) section_count: u32,
     /// xxh3-64 of the table.
-    pub table_checksum: u64,
+    pub(super) table_checksum: u64,
     /// Points.
-    pub points: u32,
+    pub(super) points: u32,
     /// Bytes of the whole file.
-    pub file_bytes: u64,
+    pub(super) file_bytes: u64,
 }
 
 /// The file's first bytes.
 #[must_use]
-pub fn preamble() -> [u8; PREAMBLE_BYTES] {
+pub(super) fn preamble() -> [u8; PREAMBLE_BYTES] {
     let mut bytes = [0; PREAMBLE_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -119,7 +119,7 @@ pub fn preamble() -> [u8; PREAMBLE_BYTES] {
 
 /// The section table of known, required sections.
 #[must_use]
-pub fn encode_table(sections: &[Section]) -> Vec<u8> {
+pub(super) fn encode_table(sections: &[Section]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(sections.len() * ENTRY_BYTES);
     for section in sections {
         bytes.extend((section.kind as u32).to_le_bytes());
@@ -139,7 +139,7 @@ const REQUIRED: u32 = 1;
 /// # Errors
 /// [`Error::UnknownSection`] for an unknown required one, [`Error::Corrupt`] for one that leaves the file, is
 /// not aligned, or occurs twice.
-pub fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Section>> {
+pub(super) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Section>> {
     let mut sections: Vec<Section> = Vec::new();
     for (i, entry) in bytes.chunks_exact(ENTRY_BYTES).enumerate() {
         let at = i * ENTRY_BYTES;
@@ -169,7 +169,7 @@ pub fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Section>> {
 impl Footer {
     /// The footer's bytes.
     #[must_use]
-    pub fn encode(&self) -> [u8; FOOTER_BYTES] {
+    pub(super) fn encode(&self) -> [u8; FOOTER_BYTES] {
         let mut bytes = [0; FOOTER_BYTES];
         bytes[..8].copy_from_slice(&FOOTER_MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -187,7 +187,7 @@ impl Footer {
     ///
     /// # Errors
     /// [`Error::Version`] for another format, [`Error::Corrupt`] for anything that does not add up.
-    pub fn decode(bytes: &[u8], file_bytes: u64) -> Result<Self> {
+    pub(super) fn decode(bytes: &[u8], file_bytes: u64) -> Result<Self> {
         let corrupt = |at, why: &str| Err(Error::corrupt("footer", at, why));
         if bytes.len() != FOOTER_BYTES || bytes[..8] != FOOTER_MAGIC {
             return corrupt(0, "no Cairn segment, or cut off: the footer's magic is missing");

@@ -4,7 +4,7 @@ use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, Sear
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::{Builder, Hit, Segment, Strategy, WriteError};
 use crate::{Error, Unwatched, kernel, payload, seed::SplitMix64};
 
 fn pool() -> rayon::ThreadPool {

@@ -1,0 +1,130 @@
+//! The second half of a job: a shard's rows become segment files, one after another, each built by all threads.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Read, Write},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use cairn_engine::segment::Builder;
+use cairn_model::{CollectionSchema, Payload, VectorParams, limits::SEGMENT_POINTS_MAX};
+use cairn_storage::SegmentEntry;
+use tempfile::TempDir;
+use ulid::Ulid;
+
+use crate::{Error, Progress, Result, intake::Intake, memory::build_bytes, progress::BuildWatch, record::Records};
+
+/// A segment on local disk.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) shard: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) entry: SegmentEntry,
+}
+
+/// Everything that building needs besides the rows.
+pub(crate) struct Site {
+    pub(crate) schema: CollectionSchema,
+    pub(crate) seed: u64,
+    /// Memory for one segment under construction.
+    pub(crate) build_bytes: u64,
+    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) progress: Arc<dyn Progress>,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// How many segments each shard becomes: as few as keep the bound. Empty shards have none.
+pub(crate) fn plan(intake: &Intake, m: u32, limit_bytes: u64) -> Vec<u32> {
+    (0..intake.payload_bytes.len())
+        .map(|shard| {
+            let points = intake.spool.records(shard);
+            let bytes = build_bytes(points, intake.layout.dim, m, intake.payload_bytes[shard]);
+            let by_bytes = bytes.div_ceil(limit_bytes.max(1));
+            let by_points = points.div_ceil(SEGMENT_POINTS_MAX as u64);
+            u32::try_from(by_bytes.max(by_points).min(points)).unwrap_or(u32::MAX)
+        })
+        .collect()
+}
+
+/// Builds all segments, handing each to `deliver` when its file is finished.
+///
+/// # Errors
+/// [`Error::Point`], [`Error::Engine`], [`Error::Disk`], [`Error::Cancelled`], and whatever `deliver` says.
+pub(crate) fn build(
+    mut intake: Intake,
+    plan: &[u32],
+    site: &Site,
+    mut deliver: impl FnMut(SegmentFile) -> Result<()>,
+) -> Result<()> {
+    let (name, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+    let mut number = 0;
+    for (shard, &planned) in plan.iter().enumerate() {
+        let mut left = intake.spool.records(shard);
+        let mut rows = Records::new(intake.spool.read(shard), intake.layout.dim, intake.layout.element);
+        let share = left.div_ceil(u64::from(planned.max(1)));
+        while left > 0 {
+            number += 1;
+            // Another seed for every segment, the same for the same job.
+            let mut builder = Builder::new(name, *params, site.seed.wrapping_add(u64::from(number) - 1));
+            left -= fill(&mut builder, &mut rows, share.min(left), params, site)?;
+            let shard = u32::try_from(shard).unwrap_or(u32::MAX);
+            deliver(write(builder, shard, number, site)?)?;
+        }
+        drop(rows);
+        intake.spool.free(shard);
+    }
+    Ok(())
+}
+
+/// Moves up to `rows_max` rows into the builder: fewer when large payloads have gathered in these.
+fn fill<R: Read>(
+    builder: &mut Builder,
+    rows: &mut Records<R>,
+    rows_max: u64,
+    params: &VectorParams,
+    site: &Site,
+) -> Result<u64> {
+    let (mut taken, mut payload_bytes) = (0, 0);
+    while taken < rows_max {
+        let id = rows.read().map_err(|error| Error::disk(site.dir.path(), error))?;
+        let point = |source| Error::Point { id, source };
+        let payload: Option<Payload> =
+            match rows.payload.as_str() {
+                "" => None,
+                text => Some(serde_json::from_str(text).map_err(|error| {
+                    point(cairn_engine::Error::invalid("payload", format!("cannot be read: {error}")))
+                })?),
+            };
+        builder.push(id, &rows.vector, payload.as_ref()).map_err(point)?;
+        taken += 1;
+        payload_bytes += rows.payload.len() as u64;
+        if build_bytes(taken + 1, params.size as usize, params.hnsw.m, payload_bytes) > site.build_bytes {
+            break;
+        }
+        if taken.is_multiple_of(1024) && site.stop.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+    }
+    Ok(taken)
+}
+
+fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> Result<SegmentFile> {
+    let id = Ulid::generate().to_string();
+    let path = site.dir.path().join(format!("{id}.seg"));
+    let disk = |error| Error::disk(&path, error);
+    let watch = BuildWatch { progress: Arc::clone(&site.progress), stop: Arc::clone(&site.stop), shard, number };
+    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(disk)?);
+    let built = match builder.write(&site.pool, &watch, &mut out).map_err(disk)? {
+        Err(cairn_engine::Error::Cancelled) => return Err(Error::Cancelled),
+        built => built?,
+    };
+    out.flush().map_err(disk)?;
+    let entry =
+        SegmentEntry { id, points: built.points, bytes: built.bytes, checksum: format!("{:016x}", built.checksum) };
+    Ok(SegmentFile { shard, path, entry })
+}

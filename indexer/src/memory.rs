@@ -1,0 +1,117 @@
+//! The memory bound: what it is by default, and how it is divided.
+//!
+//! Of a bound of B bytes ([`Budget`]):
+//!
+//! | share | for |
+//! |---|---|
+//! | 1/8 | rows that wait for their shard's turn; more of them go to a temporary file |
+//! | 1/8 | ids while they are checked for repetition; more of them go to a temporary file |
+//! | 5/8 | building one segment at a time: a shard that needs more becomes several segments |
+//! | 1/8 | batches, buffers, the allocator's waste |
+//!
+//! The first two and the third overlap little in time, which is where the slack of a real run comes from. Outside the bound are what a
+//! source itself demands: its longest line or row, the window of a zstd file (8 MiB up to level 19) and the pages of a Parquet file; and the program (about 30 MiB).
+//!
+//! Building a segment is taken to need, for each point of d dimensions with payloads of p bytes,
+//!
+//! ```text
+//! [`BUILD_BYTES_PER_DIM`] * d  +  [`BUILD_BYTES_PER_LINK`] * 3m  +  [`BUILD_PAYLOAD_FACTOR`] * p  +  [`BUILD_BYTES_PER_POINT`]
+//! ```
+
+use std::{fs, path::Path};
+
+/// The smallest bound that is accepted.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// The default where the system does not say what it has.
+const UNKNOWN_BYTES: u64 = 2 << 30;
+
+/// Per dimension: the original and its copy in file order (at most 4 bytes each), two code planes, the clustering's work.
+pub const BUILD_BYTES_PER_DIM: u64 = 12;
+/// Per link: its ordinal while the graph grows, its distance while it is pruned, its place in the packed links.
+pub const BUILD_BYTES_PER_LINK: u64 = 12;
+/// Per payload byte: the row as it waits, as it is indexed, as it is packed.
+pub const BUILD_PAYLOAD_FACTOR: u64 = 4;
+/// Per point: ids both ways, level, lock, visited marks.
+pub const BUILD_BYTES_PER_POINT: u64 = 160;
+
+/// How a memory bound is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Rows that wait in memory.
+    pub rows_bytes: usize,
+    /// Ids that are checked.
+    pub ids_bytes: usize,
+    /// Building one segment.
+    pub build_bytes: u64,
+}
+
+impl Budget {
+    /// Divides a bound.
+    #[must_use]
+    pub fn of(memory_bytes: u64) -> Self {
+        let eighth = usize::try_from(memory_bytes / 8).unwrap_or(usize::MAX);
+        Self { rows_bytes: eighth, ids_bytes: eighth, build_bytes: memory_bytes / 8 * 5 }
+    }
+}
+
+/// Memory for building a segment of `points` points with `payload_bytes` of payload in all; see the module's formula.
+#[must_use]
+pub fn build_bytes(points: u64, dim: usize, m: u32, payload_bytes: u64) -> u64 {
+    let point = BUILD_BYTES_PER_DIM * dim as u64 + BUILD_BYTES_PER_LINK * 3 * u64::from(m) + BUILD_BYTES_PER_POINT;
+    points.saturating_mul(point).saturating_add(payload_bytes.saturating_mul(BUILD_PAYLOAD_FACTOR))
+}
+
+/// Half of the memory that this process may still take: the least of the machine's available memory, the control group's limit
+/// and, inside Lambda, the function's size.
+#[must_use]
+pub fn default_bytes() -> u64 {
+    let lambda = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
+    let lambda = lambda.and_then(|mib| mib.parse::<u64>().ok()).map(|mib| mib << 20);
+    let least = [available_bytes(), cgroup_bytes(), lambda].into_iter().flatten().min();
+    (least.unwrap_or(UNKNOWN_BYTES) / 2).max(MEMORY_BYTES_MIN)
+}
+
+/// `MemAvailable` of Linux.
+fn available_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// The tightest limit of the control groups (version 2, else 1) around this process.
+fn cgroup_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut least = None;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        // Limits of outer groups hold as well. Inside a container the group's path may not exist below its own root.
+        for ancestor in Path::new(group.trim_start_matches('/')).ancestors() {
+            let text = fs::read_to_string(Path::new(root).join(ancestor).join(file)).unwrap_or_default();
+            // "max", and version 1's largest number, mean no limit.
+            let limit = text.trim().parse::<u64>().ok().filter(|&bytes| bytes < 1 << 60);
+            least = least.into_iter().chain(limit).min();
+        }
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_stay_within_the_bound() {
+        for bytes in [MEMORY_BYTES_MIN, 1 << 30, 1 << 40] {
+            let budget = Budget::of(bytes);
+            assert!(budget.rows_bytes as u64 + budget.ids_bytes as u64 + budget.build_bytes <= bytes * 7 / 8);
+        }
+        assert!(default_bytes() >= MEMORY_BYTES_MIN);
+        assert_eq!(build_bytes(u64::MAX, 65_536, 256, u64::MAX), u64::MAX);
+    }
+}

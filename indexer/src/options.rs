@@ -1,0 +1,260 @@
+//! What can be asked of a job: the same names as flags and as keys of a Lambda event's `options` (there with `_` for `-`).
+
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
+
+use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, VectorParams};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    Error, Result,
+    memory::{self, MEMORY_BYTES_MIN},
+    source::Layout,
+};
+
+/// Options of a job; `None` is the default, or what the collection that is there already has.
+#[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct IndexOptions {
+    /// File of ids, row by row: .npy of integers, or text with one id (integer or UUID) per line. Without ids a point's id
+    /// is its row number
+    #[arg(long, value_name = "FILE")]
+    pub ids: Option<String>,
+    /// File of payloads, row by row: one JSON object per line (.jsonl, also .gz or .zst)
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<String>,
+    /// How vectors are stored: float32, float16 or uint8. Default: as in the input
+    #[arg(long, value_parser = parse_datatype)]
+    #[serde(deserialize_with = "datatype_from_text")]
+    pub datatype: Option<Datatype>,
+    /// The vector's name. Default: the unnamed vector
+    #[arg(long, value_name = "NAME")]
+    pub vector_name: Option<String>,
+    /// Hash partitions of the collection; fixed for its life. Default: 1
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
+    /// HNSW links per point. Default: 16
+    #[arg(long)]
+    pub m: Option<u32>,
+    /// HNSW's width of search while building. Default: 100
+    #[arg(long, value_name = "N")]
+    pub ef_construct: Option<u32>,
+    /// Kilobytes of vectors below which a search scans instead of walking the graph. Default: 10000
+    #[arg(long, value_name = "KB")]
+    pub full_scan_threshold: Option<u32>,
+    /// Publish in place of the points that are there
+    #[arg(long)]
+    pub replace: bool,
+    /// Memory bound, like 512MiB or 4G. Default: half of what is available
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<Bytes>,
+    /// Threads that build. Default: one for every core
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Seed of the build's randomness
+    #[arg(long, default_value_t)]
+    pub seed: u64,
+    /// Directory for temporary files: rows beyond the memory bound, and segments before they are uploaded. Default: the
+    /// system's
+    #[arg(long, value_name = "DIR")]
+    pub temp_dir: Option<PathBuf>,
+}
+
+impl IndexOptions {
+    /// The memory bound.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] below [`MEMORY_BYTES_MIN`].
+    pub fn memory_bytes(&self) -> Result<u64> {
+        match self.memory {
+            None => Ok(memory::default_bytes()),
+            Some(Bytes(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
+            Some(bytes) => {
+                Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", Bytes(MEMORY_BYTES_MIN))))
+            }
+        }
+    }
+
+    /// The schema that these options, the source and the collection that is there make together: an option decides, else the
+    /// collection, else the source or a default.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`]: a number out of its range, or no distance anywhere.
+    pub fn schema(
+        &self,
+        distance: Option<Distance>,
+        layout: &Layout,
+        existing: Option<&CollectionSchema>,
+    ) -> Result<CollectionSchema> {
+        let old = existing.map(CollectionSchema::vector).transpose().map_err(schema_error)?;
+        let params = old.map(|(_, params)| params);
+        let distance = distance.or(params.map(|p| p.distance)).ok_or_else(|| {
+            Error::invalid("distance", "is needed for a new collection: cosine, dot, euclid or manhattan")
+        })?;
+        let hnsw = params.map_or_else(HnswConfig::default, |p| p.hnsw);
+        let params = VectorParams {
+            size: u32::try_from(layout.dim).unwrap_or(u32::MAX),
+            distance,
+            datatype: self.datatype.or(params.map(|p| p.datatype)).unwrap_or(layout.element.datatype()),
+            hnsw: HnswConfig {
+                m: self.m.unwrap_or(hnsw.m),
+                ef_construct: self.ef_construct.unwrap_or(hnsw.ef_construct),
+                full_scan_threshold: self.full_scan_threshold.unwrap_or(hnsw.full_scan_threshold),
+            },
+        };
+        let name = self.vector_name.as_deref().or(old.map(|(name, _)| name)).unwrap_or_default();
+        let shards = self.shards.or(existing.map(|schema| schema.shard_count)).unwrap_or(1);
+        let schema = CollectionSchema::single(name, params, shards);
+        schema.validate().map_err(schema_error)?;
+        Ok(schema)
+    }
+}
+
+fn schema_error(error: cairn_model::SchemaError) -> Error {
+    Error::invalid(error.field, error.why)
+}
+
+/// Checks that a source fits the schema of an empty collection, which is filled as it was created.
+///
+/// # Errors
+/// [`Error::Invalid`], naming the first difference.
+pub(crate) fn check_agrees(found: &CollectionSchema, asked: &CollectionSchema) -> Result<()> {
+    let ((old_name, old), (new_name, new)) =
+        (found.vector().map_err(schema_error)?, asked.vector().map_err(schema_error)?);
+    let differ = |field: &str, old: String, new: String| {
+        Err(Error::invalid(field, format!("the collection was created with {old}, but {new} was given")))
+    };
+    if old_name != new_name {
+        return differ("vector_name", format!("'{old_name}'"), format!("'{new_name}'"));
+    }
+    if old.size != new.size {
+        return differ("size", format!("{} dimensions", old.size), format!("a source of {} dimensions", new.size));
+    }
+    if old.distance != new.distance {
+        return differ("distance", format!("{:?}", old.distance), format!("{:?}", new.distance));
+    }
+    if old.datatype != new.datatype {
+        return differ("datatype", format!("{:?}", old.datatype), format!("{:?}", new.datatype));
+    }
+    if old.hnsw != new.hnsw {
+        return differ("hnsw_config", format!("{:?}", old.hnsw), format!("{:?}", new.hnsw));
+    }
+    if found.shard_count != asked.shard_count {
+        return differ("shards", found.shard_count.to_string(), asked.shard_count.to_string());
+    }
+    Ok(())
+}
+
+/// A datatype from its name.
+///
+/// # Errors
+/// Names the text and what was expected.
+pub fn parse_datatype(text: &str) -> std::result::Result<Datatype, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "float32" | "f32" => Ok(Datatype::Float32),
+        "float16" | "f16" => Ok(Datatype::Float16),
+        "uint8" | "u8" => Ok(Datatype::Uint8),
+        _ => Err(format!("unknown datatype '{text}': expected float32, float16 or uint8")),
+    }
+}
+
+fn datatype_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Datatype>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_datatype(&text).map_err(de::Error::custom)).transpose()
+}
+
+/// A number of bytes: `1000000`, `512MiB`, `4G` (units are powers of 1024).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            "t" | "tb" | "tib" => 40,
+            _ => return Err(format!("'{text}' is no number of bytes: expected a number like 512MiB or 4G")),
+        };
+        let number: u64 =
+            number.parse().map_err(|_| format!("'{text}' is no number of bytes: expected one like 4G"))?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("'{text}' is more than fits 64 bits"))
+    }
+}
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+        match self.0 {
+            0..1024 => write!(f, "{} B", self.0),
+            bytes => {
+                let unit = (bytes.ilog2() / 10).min(4);
+                let name = ["B", "KiB", "MiB", "GiB", "TiB"][unit as usize];
+                write!(f, "{:.1} {name}", bytes as f64 / (1u64 << (10 * unit)) as f64)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Number(number) => Ok(Self(number)),
+            Either::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Element;
+
+    #[test]
+    fn bytes_are_read_and_shown() {
+        for (text, bytes) in [("7", 7), ("2k", 2048), ("512MiB", 512 << 20), ("4G", 4 << 30), ("1 GB", 1 << 30)] {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        for bad in ["", "G", "1.5G", "-1", "1X", "99999999999T"] {
+            assert!(bad.parse::<Bytes>().is_err(), "{bad}");
+        }
+        assert_eq!(Bytes(1536).to_string(), "1.5 KiB");
+        assert_eq!(Bytes(64 << 20).to_string(), "64.0 MiB");
+    }
+
+    #[test]
+    fn an_option_decides_then_the_collection_then_the_source() {
+        let layout = Layout { dim: 3, element: Element::F16, rows: None };
+        let options = IndexOptions { m: Some(8), ..IndexOptions::default() };
+        assert!(options.schema(None, &layout, None).unwrap_err().to_string().starts_with("distance"));
+        let first = options.schema(Some(Distance::Dot), &layout, None).unwrap();
+        let params = *first.vector().unwrap().1;
+        assert_eq!((params.datatype, params.hnsw.m, first.shard_count), (Datatype::Float16, 8, 1));
+
+        let options = IndexOptions { ef_construct: Some(50), ..IndexOptions::default() };
+        let second = options.schema(None, &Layout { element: Element::F32, ..layout }, Some(&first)).unwrap();
+        let params = *second.vector().unwrap().1;
+        assert_eq!((params.distance, params.datatype, params.hnsw.m), (Distance::Dot, Datatype::Float16, 8));
+        assert!(check_agrees(&first, &second).unwrap_err().to_string().starts_with("hnsw_config"));
+        assert!(check_agrees(&first, &first).is_ok());
+
+        let options = IndexOptions { m: Some(100_000), ..IndexOptions::default() };
+        assert!(options.schema(Some(Distance::Dot), &layout, None).unwrap_err().to_string().contains("hnsw_config.m"));
+    }
+
+    #[test]
+    fn a_bound_below_the_smallest_is_refused() {
+        let options = IndexOptions { memory: Some(Bytes(1 << 20)), ..IndexOptions::default() };
+        assert!(options.memory_bytes().unwrap_err().to_string().contains("64.0 MiB"));
+    }
+}

@@ -1,0 +1,302 @@
+//! `PUT /collections/{name}`.
+//!
+//! Read and ignored, because a segment in a bucket has nothing that they could tune: `on_disk`, `on_disk_payload`,
+//! `memory`, `payload`, `optimizers_config`, `wal_config`, `quantization_config` (codes are chosen when a segment is
+//! built, and rescored), `replication_factor`, `write_consistency_factor`, and the threads and placement of
+//! `hnsw_config`. The inside of the settings that are read and ignored whole is still checked for unknown fields.
+
+use std::{collections::BTreeMap, fmt};
+
+use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, VectorParams};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use super::field::{Ignored, Later};
+use crate::error::{Error, Result};
+
+/// Body of `PUT /collections/{name}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreateCollection {
+    /// The vectors.
+    pub vectors: VectorsInput,
+    /// Hash partitions.
+    pub shard_number: Option<u32>,
+    /// Graph settings for vectors that have none of their own.
+    pub hnsw_config: Option<HnswDiff>,
+    /// Ignored, but not 0.
+    pub replication_factor: Option<u32>,
+    /// Ignored, but not 0.
+    pub write_consistency_factor: Option<u32>,
+    /// Ignored.
+    pub on_disk_payload: Option<bool>,
+    /// Ignored.
+    pub payload: Ignored,
+    /// Ignored.
+    pub optimizers_config: Option<OptimizersDiff>,
+    /// Ignored.
+    pub wal_config: Option<WalDiff>,
+    /// Ignored.
+    pub quantization_config: Ignored,
+    /// `auto` only.
+    pub sharding_method: Option<String>,
+    /// Not supported yet.
+    pub sparse_vectors: Later,
+    /// Not supported yet.
+    pub strict_mode_config: Later,
+    /// Not supported yet: nothing would keep it.
+    pub metadata: Later,
+    /// Not supported yet; older clients send it.
+    pub init_from: Later,
+}
+
+/// `vectors`: one set of parameters, or a map of them by name.
+#[derive(Debug, Default)]
+pub struct VectorsInput(BTreeMap<String, VectorInput>);
+
+/// Parameters of one vector.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorInput {
+    /// Dimensions.
+    pub size: u64,
+    /// Metric.
+    pub distance: Distance,
+    /// Number format.
+    pub datatype: Option<Datatype>,
+    /// Graph settings.
+    pub hnsw_config: Option<HnswDiff>,
+    /// Ignored.
+    #[serde(default)]
+    pub quantization_config: Ignored,
+    /// Ignored.
+    #[serde(default)]
+    pub on_disk: Ignored,
+    /// Ignored.
+    #[serde(default)]
+    pub memory: Ignored,
+    /// Not supported yet.
+    #[serde(default)]
+    pub multivector_config: Later,
+}
+
+/// Graph settings; what is missing keeps its default.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HnswDiff {
+    /// Links per node.
+    pub m: Option<u32>,
+    /// Build width.
+    pub ef_construct: Option<u32>,
+    /// Kilobytes below which a search scans.
+    pub full_scan_threshold: Option<u32>,
+    /// Ignored.
+    pub max_indexing_threads: Ignored,
+    /// Ignored.
+    pub on_disk: Ignored,
+    /// Ignored.
+    pub memory: Ignored,
+    /// Ignored: filters need no links of their own.
+    pub payload_m: Ignored,
+    /// Ignored.
+    pub inline_storage: Ignored,
+}
+
+/// Qdrant's optimizer settings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizersDiff {
+    /// Ignored.
+    pub deleted_threshold: Ignored,
+    /// Ignored.
+    pub vacuum_min_vector_number: Ignored,
+    /// Ignored.
+    pub default_segment_number: Ignored,
+    /// Ignored.
+    pub max_segment_size: Ignored,
+    /// Ignored.
+    pub memmap_threshold: Ignored,
+    /// Ignored.
+    pub indexing_threshold: Ignored,
+    /// Ignored.
+    pub flush_interval_sec: Ignored,
+    /// Ignored.
+    pub max_optimization_threads: Ignored,
+    /// Ignored.
+    pub prevent_unoptimized: Ignored,
+}
+
+/// Qdrant's write-ahead log settings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WalDiff {
+    /// Ignored.
+    pub wal_capacity_mb: Ignored,
+    /// Ignored.
+    pub wal_segments_ahead: Ignored,
+    /// Ignored.
+    pub wal_retain_closed: Ignored,
+}
+
+impl<'de> Deserialize<'de> for VectorsInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Vectors;
+        impl<'de> Visitor<'de> for Vectors {
+            type Value = VectorsInput;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("vector parameters, or a map of them by name")
+            }
+            fn visit_unit<E: de::Error>(self) -> std::result::Result<VectorsInput, E> {
+                Ok(VectorsInput::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<VectorsInput, A::Error> {
+                let mut fields = Map::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if fields.insert(key.clone(), value).is_some() {
+                        return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                }
+                let read = |name: &str, value: Value| {
+                    let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
+                    serde_json::from_value(value).map_err(|error| de::Error::custom(format_args!("{at}: {error}")))
+                };
+                // A vector may be called "size" or "distance", but then its value is an object.
+                let is_params = |(_, value): (&String, &Value)| !value.is_object();
+                if fields.iter().any(is_params) || fields.contains_key("hnsw_config") {
+                    return Ok(VectorsInput(BTreeMap::from([(String::new(), read("", Value::Object(fields))?)])));
+                }
+                let named = fields.into_iter().map(|(name, value)| Ok((name.clone(), read(&name, value)?)));
+                named.collect::<std::result::Result<_, A::Error>>().map(VectorsInput)
+            }
+        }
+        deserializer.deserialize_any(Vectors)
+    }
+}
+
+impl HnswDiff {
+    fn over(diff: Option<Self>, base: HnswConfig) -> HnswConfig {
+        let diff = diff.unwrap_or_default();
+        HnswConfig {
+            m: diff.m.unwrap_or(base.m),
+            ef_construct: diff.ef_construct.unwrap_or(base.ef_construct),
+            full_scan_threshold: diff.full_scan_threshold.unwrap_or(base.full_scan_threshold),
+        }
+    }
+}
+
+impl CreateCollection {
+    /// Checks and converts.
+    ///
+    /// # Errors
+    /// Names the field that is out of range or not supported.
+    pub fn check(self) -> Result<CollectionSchema> {
+        self.sparse_vectors.refuse("sparse_vectors")?;
+        self.strict_mode_config.refuse("strict_mode_config")?;
+        self.metadata.refuse("metadata")?;
+        self.init_from.refuse("init_from")?;
+        if let Some(method) = self.sharding_method.filter(|method| method != "auto") {
+            return Err(Error::Unsupported(format!("`sharding_method` \"{method}\"")));
+        }
+        for (field, value) in [
+            ("replication_factor", self.replication_factor),
+            ("write_consistency_factor", self.write_consistency_factor),
+        ] {
+            if value == Some(0) {
+                return Err(Error::body(field, "value 0 invalid, must be 1 or larger"));
+            }
+        }
+        let hnsw = HnswDiff::over(self.hnsw_config, HnswConfig::default());
+        let mut vectors = BTreeMap::new();
+        for (name, input) in self.vectors.0 {
+            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
+            input.multivector_config.refuse(&format!("{at}.multivector_config"))?;
+            let params = VectorParams {
+                // The schema's own check says what the range is; any size beyond 32 bits is beyond it.
+                size: u32::try_from(input.size).unwrap_or(u32::MAX),
+                distance: input.distance,
+                datatype: input.datatype.unwrap_or_default(),
+                hnsw: HnswDiff::over(input.hnsw_config, hnsw),
+            };
+            vectors.insert(name, params);
+        }
+        let schema = CollectionSchema { vectors, shard_count: self.shard_number.unwrap_or(1) };
+        schema.validate().map_err(|error| Error::body(error.field, error.why))?;
+        Ok(schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::parse;
+
+    fn create(json: &str) -> std::result::Result<CollectionSchema, String> {
+        parse::<CreateCollection>(json.as_bytes()).and_then(CreateCollection::check).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_forms_of_vectors() {
+        let plain = create(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#).unwrap();
+        assert_eq!(plain.vector().unwrap().0, "");
+        let unnamed = create(r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {}}"#).unwrap();
+        assert_eq!(unnamed, plain);
+        let tricky = create(r#"{"vectors": {"size": {"size": 4, "distance": "Cosine"}}, "shard_number": 3}"#).unwrap();
+        assert_eq!((tricky.vector().unwrap().0, tricky.shard_count), ("size", 3));
+    }
+
+    #[test]
+    fn a_vectors_own_graph_settings_win() {
+        let json = r#"{"hnsw_config": {"m": 8, "ef_construct": 50}, "optimizers_config": {"indexing_threshold": 0},
+            "vectors": {"size": 4, "distance": "Dot", "datatype": "float16", "on_disk": true, "hnsw_config": {"m": 32}}}"#;
+        let schema = create(json).unwrap();
+        let params = schema.vector().unwrap().1;
+        assert_eq!((params.hnsw.m, params.hnsw.ef_construct, params.datatype), (32, 50, Datatype::Float16));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (json, message) in [
+            (
+                "{}",
+                "Validation error in JSON body: [vectors: this version stores exactly one vector per point, 0 were declared]",
+            ),
+            (
+                r#"{"vectors": {"size": 0, "distance": "Dot"}}"#,
+                "[vectors.size: value 0 invalid, must be from 1 to 65536]",
+            ),
+            (
+                r#"{"vectors": {"size": 18446744073709551615, "distance": "Dot"}}"#,
+                "[vectors.size: value 4294967295 invalid",
+            ),
+            (r#"{"vectors": {"size": 4}}"#, "Format error in JSON body: vectors: missing field `distance`"),
+            (r#"{"vectors": {"size": 4, "distance": "Hamming"}}"#, "unknown variant `Hamming`"),
+            (r#"{"vectors": {"size": 4, "distance": "Dot", "colour": 1}}"#, "vectors: unknown field `colour`"),
+            (
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}, "b": {"size": 4, "distance": "Dot"}}}"#,
+                "2 were declared",
+            ),
+            (r#"{"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 0}"#, "[shard_number: value 0 invalid"),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "hnsw_config": {"m": 0}}"#,
+                "[vectors.hnsw_config.m: value 0",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"s": {}}}"#,
+                "`sparse_vectors` is not supported yet",
+            ),
+            (r#"{"vectors": {"size": 4, "distance": "Dot"}, "wal_config": {"x": 1}}"#, "unknown field `x`"),
+            (r#"{"vectors": {"size": 4, "distance": "Dot"}, "replication_factor": 0}"#, "[replication_factor: value 0"),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "sharding_method": "custom"}"#,
+                "`sharding_method` \"custom\"",
+            ),
+            (r#"{"vectors": {"size": 4, "size": 5, "distance": "Dot"}}"#, "duplicate field `size`"),
+        ] {
+            let error = create(json).unwrap_err();
+            assert!(error.contains(message), "{json}: {error}");
+        }
+    }
+}

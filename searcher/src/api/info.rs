@@ -1,0 +1,68 @@
+//! `GET /collections/{name}`: a collection as Qdrant's clients expect to see it.
+
+use cairn_model::{CollectionSchema, Datatype, VectorParams};
+use cairn_storage::Collection;
+use serde_json::{Map, Value, json};
+
+/// Qdrant's `CollectionInfo`. Everything that Cairn has no setting for shows Qdrant's default.
+#[must_use]
+pub fn collection_info(collection: &Collection) -> Value {
+    let schema = &collection.doc.schema;
+    let points = collection.points();
+    let segments: usize = collection.manifests.iter().map(|manifest| manifest.segments.len()).sum();
+    let hnsw = schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default();
+    json!({
+        "status": "green",
+        "optimizer_status": "ok",
+        "points_count": points,
+        "indexed_vectors_count": points,
+        "segments_count": segments,
+        "config": {
+            "params": {
+                "vectors": vectors(schema),
+                "shard_number": schema.shard_count,
+                "replication_factor": 1,
+                "write_consistency_factor": 1,
+                "on_disk_payload": true,
+            },
+            "hnsw_config": {
+                "m": hnsw.m,
+                "ef_construct": hnsw.ef_construct,
+                "full_scan_threshold": hnsw.full_scan_threshold,
+                "max_indexing_threads": 0,
+                "on_disk": false,
+            },
+            "optimizer_config": {
+                "deleted_threshold": 0.2,
+                "vacuum_min_vector_number": 1000,
+                "default_segment_number": 0,
+                "max_segment_size": null,
+                "memmap_threshold": null,
+                "indexing_threshold": null,
+                "flush_interval_sec": 5,
+                "max_optimization_threads": null,
+            },
+            "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
+            "quantization_config": null,
+        },
+        "payload_schema": {},
+    })
+}
+
+/// One vector without a name is shown bare, as clients that declared it so expect.
+fn vectors(schema: &CollectionSchema) -> Value {
+    match schema.vector() {
+        Ok(("", params)) => vector(params),
+        _ => Value::Object(schema.vectors.iter().map(|(name, params)| (name.clone(), vector(params))).collect()),
+    }
+}
+
+fn vector(params: &VectorParams) -> Value {
+    let mut shown = Map::new();
+    shown.insert("size".into(), json!(params.size));
+    shown.insert("distance".into(), json!(params.distance));
+    if params.datatype != Datatype::Float32 {
+        shown.insert("datatype".into(), json!(params.datatype));
+    }
+    Value::Object(shown)
+}

@@ -1,0 +1,99 @@
+//! The HTTP surface: one axum router, run by hyper or by Lambda's runtime.
+
+mod answer;
+mod auth;
+mod body;
+mod collections;
+mod guard;
+mod points;
+mod query;
+mod server;
+mod service;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware,
+    routing::{MethodFilter, MethodRouter, get, on, post},
+};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use guard::DeadlineAt;
+pub use server::{Server, serve};
+
+use crate::{
+    api::route::{COLLECTION, LATER, POINT, POINTS},
+    error::Error,
+    searcher::Searcher,
+    settings::HttpSettings,
+};
+
+/// What every handler can reach.
+#[derive(Debug)]
+struct App {
+    searcher: Arc<Searcher>,
+    settings: HttpSettings,
+    admission: Semaphore,
+}
+
+type Shared = axum::extract::State<Arc<App>>;
+
+/// The router of all endpoints.
+pub fn router(searcher: Arc<Searcher>, settings: HttpSettings) -> Router {
+    let admission = Semaphore::new(settings.max_requests);
+    let app = Arc::new(App { searcher, settings, admission });
+    let mut router = Router::new()
+        .route("/", get(service::root))
+        .route("/healthz", get(service::alive))
+        .route("/livez", get(service::alive))
+        .route("/readyz", get(service::ready))
+        .route("/metrics", get(service::metrics))
+        .route("/telemetry", get(service::telemetry))
+        .route("/collections", get(collections::list))
+        .route(COLLECTION, get(collections::info).put(collections::create).delete(collections::delete))
+        .route("/collections/{collection_name}/exists", get(collections::exists))
+        .route(POINTS, post(points::retrieve))
+        .route(POINT, get(points::point))
+        .route("/collections/{collection_name}/points/query", post(query::query))
+        .route("/collections/{collection_name}/points/query/batch", post(query::query_batch))
+        .route("/collections/{collection_name}/points/search", post(query::search))
+        .route("/collections/{collection_name}/points/search/batch", post(query::search_batch))
+        .route("/collections/{collection_name}/points/count", post(points::count))
+        .route("/collections/{collection_name}/points/scroll", post(points::scroll));
+    for (route, what) in LATER {
+        router = router.route(route.path, later(route.method, what));
+    }
+    // The first layer is the innermost.
+    router
+        .fallback(|request: Request| async move {
+            answer::failure(404, format!("Not found: no endpoint {} {}", request.method(), request.uri().path()))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            answer::failure(405, format!("Method {} is not allowed for {}", request.method(), request.uri().path()))
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::deadline))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::admission))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
+        .layer(CatchPanicLayer::custom(|panic| {
+            answer::error(&Error::Internal(crate::workers::panic_text(&panic).into()))
+        }))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::measure))
+        .with_state(app)
+}
+
+/// An endpoint that says that it is not there yet.
+fn later(method: &str, what: &'static str) -> MethodRouter<Arc<App>> {
+    let filter = match method {
+        "PUT" => MethodFilter::PUT,
+        "PATCH" => MethodFilter::PATCH,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::POST,
+    };
+    on(filter, move || async move { Err::<(), Error>(Error::Later(what)) })
+}
+
+#[cfg(test)]
+mod tests;

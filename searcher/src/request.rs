@@ -1,0 +1,113 @@
+//! Requests and answers between the HTTP surface and the root, free of any wire form.
+
+use std::sync::Arc;
+
+use cairn_model::{Filter, PointId, SearchParams};
+use serde_json::value::RawValue;
+
+use crate::select::{PayloadSelector, VectorSelector};
+
+/// What to look for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// Points near this vector.
+    Vector(Vec<f32>),
+    /// Points near this point, without it.
+    Point(PointId),
+    /// Any points, in the order of their ids.
+    All,
+}
+
+/// One query of a collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What to look for.
+    pub query: Query,
+    /// The vector's name; `None` is the unnamed one.
+    pub using: Option<String>,
+    /// Which points count.
+    pub filter: Option<Filter>,
+    /// How hard to search.
+    pub params: SearchParams,
+    /// Points to return; at least 1.
+    pub limit: usize,
+    /// Points to leave out first.
+    pub offset: usize,
+    /// Only points at least as good as this score.
+    pub score_threshold: Option<f32>,
+    /// Which payload to return.
+    pub with_payload: PayloadSelector,
+    /// Which vectors to return.
+    pub with_vector: VectorSelector,
+}
+
+impl Request {
+    /// The `limit` points nearest to `vector`, ids and scores only.
+    #[must_use]
+    pub fn nearest(vector: Vec<f32>, limit: usize) -> Self {
+        Self {
+            query: Query::Vector(vector),
+            using: None,
+            filter: None,
+            params: SearchParams::default(),
+            limit,
+            offset: 0,
+            score_threshold: None,
+            with_payload: PayloadSelector::None,
+            with_vector: VectorSelector::None,
+        }
+    }
+}
+
+/// A page of points in the order of their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scroll {
+    /// First id of the page.
+    pub from: Option<PointId>,
+    /// Which points count.
+    pub filter: Option<Filter>,
+    /// Points of the page; at least 1.
+    pub limit: usize,
+    /// Which payload to return.
+    pub with_payload: PayloadSelector,
+    /// Which vectors to return.
+    pub with_vector: VectorSelector,
+}
+
+/// A stored vector and its name; `""` is the unnamed one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedVector {
+    /// Name.
+    pub name: Arc<str>,
+    /// Elements, as stored: Cosine vectors are normalised.
+    pub values: Vec<f32>,
+}
+
+/// A point of an answer.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Id.
+    pub id: PointId,
+    /// The selected payload as JSON text; `None` when none was asked for.
+    pub payload: Option<Box<RawValue>>,
+    /// The selected vector; `None` when none was asked for.
+    pub vector: Option<NamedVector>,
+}
+
+/// A point and how near it is.
+#[derive(Clone, Debug)]
+pub struct ScoredPoint {
+    /// The score, in the metric's own convention (see `Distance::score`).
+    pub score: f32,
+    /// The point.
+    pub record: Record,
+}
+
+/// One page and where the next begins.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Points by id.
+    pub points: Vec<Record>,
+    /// First id of the next page, if there is one.
+    pub next: Option<PointId>,
+}

@@ -1,0 +1,289 @@
+//! Settings: flags over environment over defaults, parsed once.
+//!
+//! Three groups, so that a command takes only what it needs: [`StoreSettings`] (where the collections are),
+//! [`SearchSettings`] (how to search them) and [`HttpSettings`] (how to serve them); [`Settings`] has all three.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use cairn_model::limits::BODY_BYTES_MAX;
+use cairn_storage::StoreOptions;
+
+/// Everything that a server needs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// Where the collections are.
+    #[command(flatten)]
+    pub store: StoreSettings,
+    /// How to search them.
+    #[command(flatten)]
+    pub search: SearchSettings,
+    /// How to serve them.
+    #[command(flatten)]
+    pub http: HttpSettings,
+}
+
+/// Where the collections are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StoreSettings {
+    /// The store: a directory, file://, memory://, s3://bucket/prefix, gs:// or az://
+    #[arg(long, env = "CAIRN_STORE", value_name = "URL")]
+    pub store: String,
+    /// S3 endpoint, for MinIO, LocalStack and others (default: AWS's own, or AWS_ENDPOINT_URL)
+    #[arg(long, env = "CAIRN_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// S3 region (default: AWS_REGION)
+    #[arg(long, env = "CAIRN_S3_REGION", value_name = "REGION")]
+    pub s3_region: Option<String>,
+    /// S3 access key (default: the usual AWS variables, or the function's role)
+    #[arg(long, env = "CAIRN_S3_ACCESS_KEY_ID", value_name = "KEY", hide_env_values = true)]
+    pub s3_access_key_id: Option<Secret>,
+    /// S3 secret key
+    #[arg(long, env = "CAIRN_S3_SECRET_ACCESS_KEY", value_name = "KEY", hide_env_values = true)]
+    pub s3_secret_access_key: Option<Secret>,
+    /// Longest time for one store request with its retries, in milliseconds
+    #[arg(long, env = "CAIRN_STORE_TIMEOUT_MS", value_name = "MS")]
+    pub store_timeout_ms: Option<u64>,
+}
+
+/// How to search.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SearchSettings {
+    /// Directory for segments fetched from the store (default: the user's cache directory; /tmp/cairn-cache in Lambda)
+    #[arg(long, env = "CAIRN_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most bytes of segments on local disk, such as 10GB or 512MiB (default: 10GB; 400MB in Lambda)
+    #[arg(long, env = "CAIRN_CACHE_BYTES", value_name = "SIZE")]
+    pub cache_bytes: Option<Size>,
+    /// Ask the kernel to read segments ahead when they are mapped
+    #[arg(long, env = "CAIRN_POPULATE")]
+    pub populate: bool,
+    /// Search threads (default: one per core)
+    #[arg(long, env = "CAIRN_THREADS", value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+    /// Serve a snapshot up to this old without asking the store; 0 makes every read see the newest version
+    #[arg(long, env = "CAIRN_REFRESH_MS", value_name = "MS", default_value_t = 0)]
+    pub refresh_ms: u64,
+    /// Largest answer (default: 256MiB; 5MiB in Lambda, which refuses larger ones)
+    #[arg(long, env = "CAIRN_MAX_ANSWER", value_name = "SIZE")]
+    pub max_answer: Option<Size>,
+}
+
+/// How to serve.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HttpSettings {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:6333")]
+    pub listen: SocketAddr,
+    /// Key that every request must bring, as `api-key` or as a bearer token
+    #[arg(long, env = "CAIRN_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub api_key: Option<Secret>,
+    /// Key that may read only
+    #[arg(long, env = "CAIRN_READ_ONLY_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub read_only_api_key: Option<Secret>,
+    /// Seconds after which a request is stopped
+    #[arg(long, env = "CAIRN_REQUEST_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub request_timeout: u64,
+    /// Largest request body
+    #[arg(long, env = "CAIRN_MAX_BODY", value_name = "SIZE", default_value_t = Size(BODY_BYTES_MAX as u64))]
+    pub max_body: Size,
+    /// Requests answered at once; further ones get 503
+    #[arg(long, env = "CAIRN_MAX_REQUESTS", value_name = "N", default_value_t = 1024, value_parser = requests)]
+    pub max_requests: usize,
+}
+
+/// Names the variable that tells that this process is a Lambda function.
+pub const LAMBDA_VARIABLE: &str = "AWS_LAMBDA_RUNTIME_API";
+
+const GB: u64 = 1_000_000_000;
+const CACHE_BYTES_DEFAULT: u64 = 10 * GB;
+/// A function's `/tmp` is 512 MB unless it is configured to be larger.
+const CACHE_BYTES_LAMBDA: u64 = 400_000_000;
+const ANSWER_BYTES_DEFAULT: usize = 256 << 20;
+/// Lambda takes answers of up to 6 MB, envelope and base64 aside.
+const ANSWER_BYTES_LAMBDA: usize = 5 << 20;
+
+fn in_lambda() -> bool {
+    std::env::var_os(LAMBDA_VARIABLE).is_some()
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    in_range(text, 1_024)
+}
+
+fn requests(text: &str) -> Result<usize, String> {
+    in_range(text, 1 << 20)
+}
+
+fn in_range(text: &str, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=max).contains(&number) => Ok(number),
+        _ => Err(format!("expected a number from 1 to {max}")),
+    }
+}
+
+impl StoreSettings {
+    /// The options of the storage crate.
+    #[must_use]
+    pub fn options(&self) -> StoreOptions {
+        StoreOptions {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            access_key_id: self.s3_access_key_id.as_ref().map(|key| key.0.clone()),
+            secret_access_key: self.s3_secret_access_key.as_ref().map(|key| key.0.clone()),
+            request_timeout_ms: self.store_timeout_ms,
+        }
+    }
+}
+
+impl Default for SearchSettings {
+    fn default() -> Self {
+        Self { cache_dir: None, cache_bytes: None, populate: false, threads: None, refresh_ms: 0, max_answer: None }
+    }
+}
+
+impl SearchSettings {
+    /// The cache directory: as set, else the user's own cache, which no other user can write to.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        if let Some(dir) = &self.cache_dir {
+            return dir.clone();
+        }
+        let under = |variable: &str| std::env::var_os(variable).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let user = || under("XDG_CACHE_HOME").or_else(|| under("HOME").map(|home| home.join(".cache")));
+        match user().filter(|_| !in_lambda()) {
+            Some(dir) => dir.join("cairn"),
+            None => std::env::temp_dir().join("cairn-cache"),
+        }
+    }
+
+    /// The cache's budget.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        let default = if in_lambda() { CACHE_BYTES_LAMBDA } else { CACHE_BYTES_DEFAULT };
+        self.cache_bytes.map_or(default, |size| size.0)
+    }
+
+    /// The largest answer.
+    #[must_use]
+    pub fn answer_bytes_max(&self) -> usize {
+        let default = if in_lambda() { ANSWER_BYTES_LAMBDA } else { ANSWER_BYTES_DEFAULT };
+        self.max_answer.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+    }
+}
+
+impl HttpSettings {
+    /// After which time a request is stopped.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.request_timeout)
+    }
+}
+
+/// A number of bytes: `1024`, `10GB`, `512MiB`, `1.5G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("'{text}' is no size: expected bytes, or a number with kB, MB, GB, TB, KiB, MiB, GiB or TiB");
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kb" => 1_000,
+            "m" | "mb" => 1_000_000,
+            "g" | "gb" => GB,
+            "t" | "tb" => 1_000 * GB,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            "tib" => 1 << 40,
+            _ => return Err(wrong()),
+        };
+        if let Ok(whole) = number.parse::<u64>() {
+            return whole.checked_mul(unit).map(Self).ok_or_else(wrong);
+        }
+        let bytes = number.parse::<f64>().map_err(|_| wrong())? * unit as f64;
+        if !(0.0..9e18).contains(&bytes) {
+            return Err(wrong());
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+        Ok(Self(bytes as u64))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let whole = units.iter().find(|(bits, _)| self.0 > 0 && self.0 % (1u64 << bits) == 0);
+        match whole {
+            Some((bits, unit)) => write!(f, "{}{unit}", self.0 >> bits),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("a key cannot be empty".into()) } else { Ok(Self(text.to_owned())) }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Settings, String> {
+        let all = ["x", "--store", "memory://"].iter().chain(arguments);
+        Command::try_parse_from(all).map(|command| command.settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("0", 0), ("1024", 1024), ("10GB", 10 * GB), ("512MiB", 512 << 20), ("1.5k", 1_500)] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for bad in ["", "GB", "1 XB", "-1", "1e400", "99999999999999999999", "99999999TB"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+        for size in [0, 1_000, 1 << 20, 3 << 30] {
+            assert_eq!(Size(size).to_string().parse(), Ok(Size(size)));
+        }
+    }
+
+    #[test]
+    fn flags_make_settings() {
+        let settings = parse(&["--cache-bytes", "2GB", "--api-key", "hush", "--listen", "[::1]:0"]).unwrap();
+        assert_eq!(settings.search.cache_bytes(), 2 * GB);
+        assert_eq!(settings.http.max_body, Size(BODY_BYTES_MAX as u64));
+        assert!(!format!("{settings:?}").contains("hush"));
+        for bad in [["--threads", "0"], ["--request-timeout", "0"], ["--api-key", ""], ["--listen", "here"]] {
+            assert!(parse(&bad).unwrap_err().contains(bad[0]), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The collections of a store: what they are, which generation of them is served, and how that changes.
+//!
+//! A *generation* is a complete set of segments of a collection. It is built unseen, under a ULID of its own, and
+//! becomes the served one by a single conditional put of `collection.json`; so readers see the old generation or the
+//! new one and nothing in between, wherever a writer dies. What it leaves behind is garbage that nothing names.
+//!
+//! | file | what |
+//! |---|---|
+//! | `documents` | `collection.json` and `manifest.json`: their fields, and what is refused when they are read |
+//! | `invariants` | what must hold before every commit |
+//! | `snapshot` | reading: open and refresh |
+//! | `commit` | writing: create, publish, delete |
+
+mod commit;
+mod documents;
+mod invariants;
+mod snapshot;
+
+use std::sync::Arc;
+
+use cairn_model::{CollectionName, CollectionSchema, ErrorKind};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use ulid::Ulid;
+
+use crate::{
+    Error, Result, Store,
+    store::{Key, REQUESTS_IN_FLIGHT_MAX, Version, keys::collection_of_folder},
+};
+
+pub use documents::{CollectionDoc, DOCUMENT_BYTES_MAX, FORMAT, Manifest, SegmentEntry};
+
+/// A consistent snapshot of a collection: `collection.json` and all of its generation's manifests.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// `collection.json`.
+    pub doc: Arc<CollectionDoc>,
+    /// One per shard, in order.
+    pub manifests: Vec<Arc<Manifest>>,
+    doc_version: Version,
+    manifest_versions: Vec<Version>,
+}
+
+impl Collection {
+    /// Points in all segments.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        self.segments().map(|(_, segment)| segment.points).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments().map(|(_, segment)| segment.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// All segments, each with its shard.
+    pub fn segments(&self) -> impl Iterator<Item = (u32, &SegmentEntry)> {
+        self.manifests.iter().flat_map(|manifest| manifest.segments.iter().map(|segment| (manifest.shard, segment)))
+    }
+
+    /// Where a segment of this collection is.
+    ///
+    /// # Errors
+    /// `Corrupt` when the entry's id is no ULID.
+    pub fn segment_key(&self, shard: u32, entry: &SegmentEntry) -> Result<Key> {
+        Key::segment(&self.doc.name, &self.doc.generation, shard, &entry.id)
+    }
+}
+
+/// A generation under construction: invisible until published.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Its ULID. It is also its writer's id in every document of it: a generation is published at most once.
+    pub id: String,
+    /// Whose.
+    pub name: CollectionName,
+    /// With which schema.
+    pub schema: CollectionSchema,
+}
+
+/// What must be true at the moment of publishing.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// There is no such collection.
+    Absent,
+    /// It is still exactly this version.
+    Unchanged(Box<Collection>),
+}
+
+/// The collections of a store.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    store: Store,
+}
+
+impl Catalog {
+    /// The catalog of a store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The store underneath.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// All collections, by name. Two waves: the folders, then which of them have a `collection.json`.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn list(&self) -> Result<Vec<CollectionName>> {
+        let folders = self.store.list_folders(&Key::collections()).await?;
+        // Collected, because a stream over this closure is a future that the compiler cannot prove to be `Send`.
+        let names: Vec<_> = folders.iter().filter_map(|folder| collection_of_folder(folder)).collect();
+        let found = stream::iter(names)
+            .map(|name| async move {
+                let exists = self.exists(&name).await?;
+                Ok::<_, Error>(exists.then_some(name))
+            })
+            .buffer_unordered(REQUESTS_IN_FLIGHT_MAX)
+            .try_filter_map(|name| async move { Ok(name) });
+        let mut names: Vec<_> = found.try_collect().await?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether there is such a collection, by one HEAD.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn exists(&self, name: &CollectionName) -> Result<bool> {
+        Ok(self.store.head(&Key::collection(name)).await?.is_some())
+    }
+
+    /// Starts a generation. Nothing is written yet.
+    #[must_use]
+    pub fn begin(&self, name: &CollectionName, schema: &CollectionSchema) -> Generation {
+        Generation { id: Ulid::generate().to_string(), name: name.clone(), schema: schema.clone() }
+    }
+
+    fn absent(&self, name: &CollectionName) -> Error {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("collection '{name}'"),
+            format!("does not exist in {}", self.store.url()),
+        )
+    }
+}
