@@ -110,7 +110,7 @@ fn names_are_paths() {
 #[test]
 fn cluster_summaries_are_those_of_the_points() {
     let starts: Vec<u32> = (0..60_000).step_by(100).collect();
-    let kind = |i: u32| if (20_000..40_000).contains(&i) && i % 2 == 0 { "even" } else { "odd" };
+    let kind = |i: u32| if (20_000..40_000).contains(&i) && i.is_multiple_of(2) { "even" } else { "odd" };
     let payloads: Vec<_> = (0..60_000u32)
         .map(|i| if i / 100 % 5 == 0 { json!({}) } else { json!({"k": kind(i), "n": i, "f": -f64::from(i) - 0.5}) })
         .collect();
