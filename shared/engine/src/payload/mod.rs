@@ -15,7 +15,7 @@ mod packed;
 pub mod rows;
 mod tally;
 
-pub use allowed::{Bounds, View, allowed, cardinality_bounds};
+pub use allowed::{View, allowed, cardinality_bounds};
 pub use meaning::matches;
 
 #[cfg(test)]

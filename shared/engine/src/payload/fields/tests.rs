@@ -52,7 +52,9 @@ proptest! {
                 prop_assert!(field.other().unwrap().is_superset(&has_object));
             }
             Lookup::Absent => prop_assert!(having(&|_| true).is_empty()),
-            Lookup::Below(field) => prop_assert!(field.present().unwrap().is_superset(&having(&|_| true))),
+            Lookup::Within { field, .. } | Lookup::Below(field) => {
+                prop_assert!(field.present().unwrap().is_superset(&having(&|_| true)));
+            }
             Lookup::Unknown => prop_assert!(path.steps().iter().any(|s| matches!(s, Step::Key(key) if key.contains('"')))),
         }
     }
@@ -136,4 +138,23 @@ fn extreme_numbers_keep_their_order() {
     let floats = [f64::NEG_INFINITY, -1e308, -1.0, -0.0, 0.0, 5e-324, 1.0, f64::INFINITY];
     assert!(floats.map(column::key_of_f64).is_sorted());
     assert_eq!(floats.map(|float| column::f64_of_key(column::key_of_f64(float)).to_bits()), floats.map(f64::to_bits));
+}
+
+#[test]
+fn the_field_that_says_most_is_found() {
+    let check = |path: &str, field: &str, fit: Fit| {
+        let (found, found_fit) = field_for(&Path::parse(path).unwrap()).unwrap();
+        assert_eq!((found.to_string().as_str(), found_fit), (field, fit), "{path}");
+    };
+    check("a", "a", Fit::Same);
+    check("a[].b", "a[].b", Fit::Same);
+    check("a[3].b", "a[].b", Fit::Within { entered: false });
+    check("a[]", "a", Fit::Within { entered: true });
+    check("a[0][1]", "a", Fit::Within { entered: true });
+    check("a[0].b[]", "a[].b", Fit::Within { entered: true });
+    let quoted = Path::key("a").then(Step::Index(0)).then(Step::Key("\"".to_owned()));
+    assert_eq!(field_for(&quoted).unwrap(), (Path::key("a"), Fit::Below));
+    let long = Path::key("a").then(Step::Key("x".repeat(PATH_BYTES_MAX)));
+    assert_eq!(field_for(&long).unwrap(), (Path::key("a"), Fit::Below));
+    assert_eq!(field_for(&Path::key("\"")), None);
 }
