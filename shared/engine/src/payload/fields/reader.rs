@@ -62,9 +62,6 @@ impl<'a> Fields<'a> {
         if flags & !INCOMPLETE != 0 {
             return Err(bytes.corrupt(4, format!("unknown flags {flags:#x}")));
         }
-        if clusters > points {
-            return Err(bytes.corrupt(8, format!("{clusters} clusters of {points} points")));
-        }
         bytes.slice(HEADER_BYTES as u64, u64::from(fields) * ENTRY_BYTES as u64)?;
         Ok(Self { bytes, points, fields, complete: flags & INCOMPLETE == 0, clusters })
     }

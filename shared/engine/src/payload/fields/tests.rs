@@ -131,6 +131,17 @@ fn cluster_summaries_are_those_of_the_points() {
 }
 
 #[test]
+fn clusters_may_be_empty() {
+    let starts = [0, 0, 1, 1, 1];
+    let bytes = section(&[json!({"n": 5}), json!({"n": 7})], &starts);
+    let fields = Fields::open(&bytes, 2).unwrap();
+    fields.verify().unwrap();
+    let column = fields.field("n").unwrap().unwrap().integers().unwrap().unwrap();
+    let bounds: Vec<_> = (0..6).map(|cluster| column.integer_bounds(cluster)).collect();
+    assert_eq!(bounds, [None, Some((5, 5)), None, None, Some((7, 7)), None]);
+}
+
+#[test]
 fn extreme_numbers_keep_their_order() {
     let numbers = [i64::MIN, -1, 0, 1, i64::MAX];
     assert!(numbers.map(column::key_of_i64).is_sorted());
