@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cairn_engine::{
@@ -10,12 +10,13 @@ use cairn_engine::{
     segment::{Segment, Strategy},
 };
 use cairn_model::{CollectionSchema, Filter, PointId, Usage, VectorQuery};
-use cairn_storage::{Cache, Collection, SegmentEntry, Store};
+use cairn_storage::{Cached, SegmentEntry};
 
 use crate::{
     error::{Error, Result},
     request::{NamedVector, Record},
     select::{PayloadSelector, VectorSelector},
+    workers::Workers,
 };
 
 /// A segment that can be searched.
@@ -23,6 +24,8 @@ pub struct Leaf {
     id: String,
     shard: u32,
     bytes: u64,
+    /// Where its bytes begin: tells them from a later mapping of the same segment.
+    address: usize,
     vector_name: Arc<str>,
     segment: Segment,
 }
@@ -57,8 +60,9 @@ pub struct Selectors<'a> {
 
 impl Leaf {
     /// Opens a segment's bytes and checks that they are what the manifest and the schema say.
-    fn open(bytes: cairn_storage::Cached, shard: u32, entry: &SegmentEntry, schema: &CollectionSchema) -> Result<Self> {
+    fn open(bytes: Cached, shard: u32, entry: &SegmentEntry, schema: &CollectionSchema) -> Result<Self> {
         let wrong = |error| Error::segment(&entry.id, error);
+        let address = bytes.as_ref().as_ptr().addr();
         let segment = Segment::open(Arc::new(bytes)).map_err(wrong)?;
         let (name, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
         let found = segment.params();
@@ -73,7 +77,7 @@ impl Leaf {
         if let Some(why) = contradiction {
             return Err(wrong(engine::Error::corrupt("head", 0, why)));
         }
-        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, vector_name: name.into(), segment })
+        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, vector_name: name.into(), segment })
     }
 
     /// The shard that the segment belongs to.
@@ -99,7 +103,9 @@ impl Leaf {
         let found = self.segment.search(query, watch).map_err(|error| self.wrong(error))?;
         let candidate = |hit: engine::segment::Hit| {
             let id = self.segment.id(hit.ordinal).map_err(|error| self.wrong(error))?;
-            Ok(Candidate { distance: hit.distance, id, leaf: at, ordinal: hit.ordinal })
+            // Infinities of huge elements can cancel out to NaN, which has no place in an order: as far as can be.
+            let distance = if hit.distance.is_nan() { f32::INFINITY } else { hit.distance };
+            Ok(Candidate { distance, id, leaf: at, ordinal: hit.ordinal })
         };
         let candidates = found.hits.into_iter().map(candidate).collect::<Result<_>>()?;
         Ok((candidates, found.strategy, found.usage))
@@ -170,11 +176,12 @@ impl Leaf {
     }
 }
 
-/// The open segments of this process, least recently used first to go.
+/// The open segments of this process.
 ///
-/// Opening is cheap; what is kept here is the mapping and the pools of a segment that is searched again and again. The
-/// set is bounded by bytes, with the cache's own budget, so that a file that the cache has evicted does not stay on disk
-/// because somebody still has it open.
+/// The cache is asked for a segment's bytes by every request, because that is what its notion of "recently used" lives
+/// on. What is kept here is what opening made of the bytes, above all the pools of the search. It is kept while the cache
+/// has the same bytes, and bounded by the cache's own budget, so that a file that was evicted does not stay on disk
+/// because a leaf nobody asks for still has it mapped.
 #[derive(Debug)]
 pub struct Leaves {
     bytes_max: u64,
@@ -204,30 +211,31 @@ impl Leaves {
         Self { bytes_max, open: Mutex::default() }
     }
 
-    /// The leaf of a manifest's entry; its bytes come through `cache` from `store`.
+    /// The leaf of a manifest's entry, from bytes that the cache gave. The first time it is opened on a search thread:
+    /// mapped pages are read from disk.
     ///
     /// # Errors
-    /// When the segment cannot be fetched, or is not what the manifest says.
+    /// When the segment is not what the manifest says.
     pub async fn leaf(
         &self,
-        cache: &Cache,
-        store: &Store,
-        collection: &Collection,
+        workers: &Workers,
+        bytes: Cached,
         (shard, entry): (u32, &SegmentEntry),
+        schema: &CollectionSchema,
     ) -> Result<Opened> {
-        if let Some(leaf) = self.get(&entry.id) {
-            return Ok(Opened { leaf, hit: true });
+        let (hit, address) = (bytes.hit, bytes.as_ref().as_ptr().addr());
+        if let Some(leaf) = self.get(&entry.id).filter(|leaf| leaf.address == address) {
+            return Ok(Opened { leaf, hit });
         }
-        let cached = cache.segment(store, collection, shard, entry).await?;
-        let hit = cached.hit;
-        let leaf = Arc::new(Leaf::open(cached, shard, entry, &collection.doc.schema)?);
+        let (entry, schema) = (entry.clone(), schema.clone());
+        let leaf = Arc::new(workers.run(move |_| Leaf::open(bytes, shard, &entry, &schema)).await?);
         self.insert(Arc::clone(&leaf));
         Ok(Opened { leaf, hit })
     }
 
     /// Closes segments that no snapshot names any more.
     pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         for id in ids {
             if let Some((leaf, _)) = open.leaves.remove(id) {
                 open.bytes -= leaf.bytes;
@@ -235,25 +243,28 @@ impl Leaves {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, id: &str) -> Option<Arc<Leaf>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         open.clock += 1;
         let now = open.clock;
-        open.leaves.get_mut(id).map(|(leaf, used)| {
-            *used = now;
-            Arc::clone(leaf)
-        })
+        let (leaf, used) = open.leaves.get_mut(id)?;
+        *used = now;
+        Some(Arc::clone(leaf))
     }
 
     fn insert(&self, leaf: Arc<Leaf>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         open.clock += 1;
         let now = open.clock;
         open.bytes += leaf.bytes;
         if let Some((before, _)) = open.leaves.insert(leaf.id.clone(), (leaf, now)) {
             open.bytes -= before.bytes;
         }
-        while open.bytes > self.bytes_max && open.leaves.len() > 1 {
+        while open.bytes > self.bytes_max {
             let oldest = open.leaves.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
             let Some((leaf, _)) = oldest.and_then(|id| open.leaves.remove(&id)) else { break };
             open.bytes -= leaf.bytes;

@@ -188,7 +188,8 @@ impl Searcher {
         let manifests = collection.manifests.iter().filter(|manifest| wanted(manifest.shard));
         let entries = manifests.flat_map(|manifest| manifest.segments.iter().map(|entry| (manifest.shard, entry)));
         let opening = entries.map(|(shard, entry)| async move {
-            let opened = self.leaves.leaf(&self.cache, &call.store, collection, (shard, entry)).await?;
+            let bytes = self.cache.segment(&call.store, collection, shard, entry).await?;
+            let opened = self.leaves.leaf(&self.workers, bytes, (shard, entry), &collection.doc.schema).await?;
             let usage = if opened.hit {
                 Usage { cache_hits: 1, cache_bytes: entry.bytes, ..Usage::default() }
             } else {
@@ -262,13 +263,9 @@ impl Job {
         Ok((shown.iter().zip(records).map(scored).collect(), usage))
     }
 
-    /// A score that JSON can write: sums of huge elements overflow, and are then as far as can be.
+    /// A score that JSON can write: infinity, where sums of huge elements overflow, is the largest number instead.
     fn score(&self, distance: f32) -> f32 {
-        let score = self.distance.score(distance);
-        if score.is_nan() {
-            return if self.distance.larger_is_better() { f32::MIN } else { f32::MAX };
-        }
-        score.clamp(f32::MIN, f32::MAX)
+        self.distance.score(distance).clamp(f32::MIN, f32::MAX)
     }
 
     fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<(Vec<Candidate>, Usage)> {
@@ -280,13 +277,11 @@ impl Job {
         };
         let found: Vec<(Vec<Candidate>, Usage)> = self.leaves.par_iter().enumerate().map(one).collect::<Result<_>>()?;
         let mut usage = Usage::default();
-        let add = |(mut candidates, cost): (Vec<Candidate>, Usage)| {
+        let add = |(candidates, cost)| {
             usage += cost;
-            // A leaf breaks ties by row; between leaves only ids can.
-            candidates.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
             candidates
         };
-        let lists = found.into_iter().map(add).collect();
+        let lists: Vec<Vec<Candidate>> = found.into_iter().map(add).collect();
         Ok((merge::top_k(lists, query.k, |candidate| (candidate.distance, candidate.id)), usage))
     }
 
@@ -360,6 +355,9 @@ fn check_request(collection: &Collection, request: &Request) -> Result<()> {
     let schema = &collection.doc.schema;
     let (name, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
     check_vector_names(collection, &request.with_vector)?;
+    if request.score_threshold.is_some_and(|threshold| !threshold.is_finite()) {
+        return Err(Error::Invalid("score_threshold is not a finite number".into()));
+    }
     match request.using.as_deref() {
         _ if request.query == Query::All => {}
         None if !name.is_empty() => {

@@ -262,7 +262,7 @@ fn build(
     builder.write(&pool, progress, &mut out)?;
     drop(out);
     let build_s = start.elapsed().as_secs_f64();
-    let mapped = cairn_storage::cache::Mapping::open(&path, true)?;
+    let mapped = cairn_storage::cache::MappedFile::open(&path, true)?;
     Ok((Segment::open(Arc::new(mapped))?, build_s, u32::try_from(build_threads)?))
 }
 

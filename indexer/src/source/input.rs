@@ -84,6 +84,14 @@ impl Input<Box<dyn BufRead + Send>> {
     }
 }
 
+impl<R: BufRead> Read for Input<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
 impl<R: BufRead> Input<R> {
     /// A stream that is called `file` in errors.
     pub fn new(file: impl Into<String>, reader: R) -> Self {

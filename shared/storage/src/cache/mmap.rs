@@ -35,6 +35,29 @@ pub(super) fn advise_verification(map: &Mmap) {
     let _ = map.advise(Advice::Sequential);
 }
 
+/// A whole file that nobody else writes, mapped: for measuring a segment that no store holds.
+#[derive(Debug)]
+pub struct MappedFile(Mmap);
+
+impl MappedFile {
+    /// Maps a file that was written completely. It must stay as it is while it is mapped, as cache files do.
+    ///
+    /// # Errors
+    /// The file cannot be opened or mapped.
+    pub fn open(path: &std::path::Path, populate: bool) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let map = map(&file, file.metadata()?.len())?;
+        advise(&map, populate);
+        Ok(Self(map))
+    }
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Zeroed memory that begins at a page boundary, like a mapped file.
 pub(super) fn buffer(bytes: u64) -> io::Result<MmapMut> {
     MmapMut::map_anon(length(bytes)?)

@@ -15,6 +15,8 @@ mod commit;
 mod documents;
 mod invariants;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -112,7 +114,8 @@ impl Catalog {
     /// `Unavailable` when the store does not answer.
     pub async fn list(&self) -> Result<Vec<CollectionName>> {
         let folders = self.store.list_folders(&Key::collections()).await?;
-        let names = folders.iter().filter_map(|folder| collection_of_folder(folder));
+        // Collected, because a stream over this closure is a future that the compiler cannot prove to be `Send`.
+        let names: Vec<_> = folders.iter().filter_map(|folder| collection_of_folder(folder)).collect();
         let found = stream::iter(names)
             .map(|name| async move {
                 let exists = self.exists(&name).await?;

@@ -155,6 +155,13 @@ impl Store {
     }
 }
 
+/// The client of a local directory, to put faults over.
+#[cfg(test)]
+pub(crate) fn local_client(root: &std::path::Path) -> Arc<dyn ObjectStore> {
+    let prefix = Path::from_absolute_path(root).unwrap();
+    Arc::new(object_store::prefix::PrefixStore::new(local::LocalStore::new(root.to_owned()), prefix))
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.inner.url).finish()

@@ -1,0 +1,7 @@
+//! The router, called in-process over a store in memory.
+
+mod answers;
+mod bad_input;
+mod fixture;
+mod reading;
+mod service;
