@@ -7,7 +7,14 @@ use std::sync::{
 
 use cairn_model::{HnswConfig, limits::SEGMENT_POINTS_MAX};
 
-use super::{Hnsw, Pairs, Scorer, connect, frontier::Key, level, select::select, visited::Scratch, walk::Walk};
+use super::{
+    Hnsw, Pairs, Scorer, connect,
+    frontier::Key,
+    level,
+    select::{Candidate, select},
+    visited::Scratch,
+    walk::Walk,
+};
 use crate::{Error, Phase, Result, Watch};
 
 /// Points that one thread inserts before the others join: a graph that several threads start at once falls apart.
@@ -91,6 +98,7 @@ struct Memory {
     list: Vec<u32>,
     distances: Vec<f32>,
     keys: Vec<Key>,
+    candidates: Vec<Candidate>,
 }
 
 /// What all threads of a build share.
@@ -143,7 +151,7 @@ impl<P: Pairs> Insertion<'_, P> {
             walk.enter(&[nearest.1], sorted, |_| true);
             walk.run(&self.hnsw.on(level), sorted, |_| true)?;
             let cap = self.hnsw.degree_max(level);
-            select(self.pairs, sorted.keys(), cap, cap, &mut memory.chosen[usize::from(level)]);
+            select(self.pairs, sorted.keys(), cap, &mut memory.candidates, &mut memory.chosen[usize::from(level)]);
             if let Some(&key) = sorted.keys().first() {
                 nearest = (key, key.ordinal());
             }
@@ -172,13 +180,13 @@ impl<P: Pairs> Insertion<'_, P> {
 
     /// Sets the list of `node` to the best of `memory.list`.
     fn prune(&self, node: u32, level: u8, memory: &mut Memory) {
-        let Memory { list, distances, keys, .. } = memory;
+        let Memory { list, distances, keys, candidates, .. } = memory;
         self.pairs.distances(node, list, distances);
         keys.clear();
         keys.extend(list.iter().zip(&*distances).map(|(&id, &distance)| Key::new(distance, id)));
         keys.sort_unstable();
         let cap = self.hnsw.degree_max(level);
-        select(self.pairs, keys, cap, cap, list);
+        select(self.pairs, keys, cap, candidates, list);
         self.hnsw.set(node, level, list);
     }
 }

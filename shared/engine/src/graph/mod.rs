@@ -13,6 +13,8 @@ mod level;
 pub mod links;
 mod search;
 mod select;
+#[cfg(test)]
+mod tests;
 mod visited;
 mod walk;
 

@@ -63,6 +63,8 @@
 mod header;
 mod reader;
 mod record;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::Links;

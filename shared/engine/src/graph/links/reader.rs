@@ -5,7 +5,7 @@ use super::{
     header::{ALIGN, Entry, Extent, HEADER_BYTES, Header, ends, u32_at},
     record::{self, Shape},
 };
-use crate::{Result, graph::walk::Graph};
+use crate::{Result, graph::walk::Graph, kernel};
 
 /// A view of a links section: a few words that point into its bytes. Opening it is O(1); lists are checked when they are read.
 #[derive(Clone, Copy)]
@@ -262,6 +262,13 @@ impl Graph for Table<'_> {
     #[inline]
     fn neighbours(&self, node: u32, out: &mut Vec<u32>) -> Result<()> {
         self.read(node, out).map_err(|why| self.corrupt(node, why))
+    }
+
+    #[inline]
+    fn prefetch(&self, node: u32) {
+        if let Some(line) = self.line(node) {
+            kernel::prefetch(line);
+        }
     }
 }
 
