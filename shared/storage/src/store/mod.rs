@@ -5,12 +5,14 @@
 //! | `keys` | every object key |
 //! | `open` | from a URL to a client |
 //! | `read`, `write`, `upload` | the requests: conditional GET, ranges, listings; conditional PUT; large files |
+//! | `download` | a file of somebody else's, named by a URL |
 //! | `local` | a directory with compare-and-swap |
 //! | `meter` | counts requests, bytes and waves |
 //! | `retry`, `cause` | backoff and deadlines; what an error means |
 //! | `probe` | refuses a store that ignores conditions |
 
 mod cause;
+mod download;
 pub mod keys;
 mod local;
 mod meter;
