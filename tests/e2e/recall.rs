@@ -11,8 +11,9 @@ use crate::fixture::{Index, Matrix, Metric, Place, Program, Serve, Server, read_
 
 const K: usize = 10;
 
-/// Vectors of the full sets are f16 with ties: a hit counts when it scores as well as the true k-th.
-const TIE: f64 = 1e-5;
+/// A hit counts when it scores as well as the true k-th: the sets hold duplicates, and what is stored of f16 vectors that are
+/// normalised again is rounded again.
+const TIE: f64 = 1e-4;
 
 fn index(place: &Place, metric: Metric, input: &Path, payload: Option<&Path>) -> Server {
     let collection = Index::default().collection;
@@ -70,12 +71,13 @@ impl Exam {
     }
 }
 
-/// The best rows by exhaustive search.
-fn best(base: &Matrix<f32>, query: &[f32], metric: Metric, keep: &dyn Fn(usize) -> bool) -> Vec<usize> {
-    let mut all: Vec<(f64, usize)> =
-        (0..base.rows()).filter(|&row| keep(row)).map(|row| (metric.score(query, base.row(row)), row)).collect();
-    all.sort_by(|a, b| if metric.ascending() { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) });
-    all.into_iter().take(K).map(|(_, row)| row).collect()
+/// The best rows by exhaustive search, given every row's score.
+fn best(scores: &[f64], metric: Metric, keep: &dyn Fn(usize) -> bool) -> Vec<usize> {
+    let mut rows: Vec<usize> = (0..scores.len()).filter(|&row| keep(row)).collect();
+    let order = |a: &usize, b: &usize| scores[*a].total_cmp(&scores[*b]);
+    rows.sort_by(|a, b| if metric.ascending() { order(a, b) } else { order(b, a) });
+    rows.truncate(K);
+    rows
 }
 
 #[test]
@@ -90,8 +92,13 @@ fn the_sample_reaches_its_floors() {
     let asked = 150;
     let queries = questions(&base, &Matrix::read(&folder.join("queries.npy")), asked);
     let exam = Exam { server, base, queries, metric: Metric::Cosine };
+    let scores: Vec<Vec<f64>> = (0..asked)
+        .map(|query| {
+            (0..exam.base.rows()).map(|row| exam.metric.score(exam.queries.row(query), exam.base.row(row))).collect()
+        })
+        .collect();
     let ask = |params: Value, filter: Option<&Value>, keep: &dyn Fn(usize) -> bool| {
-        let truth = |row: usize| best(&exam.base, exam.queries.row(row), exam.metric, keep);
+        let truth = |row: usize| best(&scores[row], exam.metric, keep);
         exam.recall(asked, &params, filter, &truth)
     };
     for (params, floor) in [(json!({"exact": true}), 1.0), (json!({}), 0.98), (json!({"hnsw_ef": 400}), 0.995)] {
