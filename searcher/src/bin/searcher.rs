@@ -1,6 +1,7 @@
 //! The searcher as a program: an HTTP server, or a Lambda function where Lambda's runtime says so.
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -55,7 +56,7 @@ fn log(command: &Command, in_lambda: bool) {
         // Lambda stamps every line itself, but a line that is read elsewhere needs its own time too.
         lines.json().flatten_event(true).with_current_span(false).init();
     } else {
-        lines.init();
+        lines.with_ansi(std::io::stderr().is_terminal()).init();
     }
 }
 
