@@ -314,7 +314,8 @@ proptest! {
         hnsw.write(&mut bytes);
         for (at, value) in &damage {
             let range = if in_head { 64 * 3 } else { bytes.len() };
-            bytes[at.index(range.min(bytes.len() - 1) + 1)] = *value;
+            let at = at.index(range.min(bytes.len()));
+            bytes[at] = *value;
         }
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
