@@ -185,6 +185,7 @@ impl BitWriter<'_> {
 /// # Errors
 /// What is wrong with it. `out` then holds anything.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "fields are masked to their bits")]
 pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -> Result<(), &'static str> {
     out.clear();
     if record.len() < RECORD_BYTES_MIN {
@@ -234,6 +235,10 @@ pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -
 
 /// A group's ranks from its first and its gaps; gives the last, which is the greatest.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the caller refuses a list whose last and greatest rank is not below `nodes`"
+)]
 fn run(record: &[u8], mut at: usize, width: u32, first: u64, out: &mut [u32]) -> u64 {
     let mut rank = first;
     let Some((head, tail)) = out.split_first_mut() else { return rank };
