@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use cairn_indexer::{IndexJob, IndexOptions};
 use cairn_model::{CollectionName, Distance, ErrorKind, PointId};
-use cairn_searcher::{HttpSettings, PayloadSelector, Query, Request, Searcher, SearchSettings, Server, StoreSettings};
+use cairn_searcher::{HttpSettings, PayloadSelector, Query, Request, SearchSettings, Searcher, Server, StoreSettings};
 use cairn_storage::{Catalog, Store};
 use serde::Deserialize;
 
@@ -123,7 +123,12 @@ async fn show(searcher: &Searcher, name: &CollectionName, row: usize, vector: Ve
         let right = matches!(point.record.id, PointId::Num(id) if question.relevant.contains(&id));
         let bar = bar(point.score);
         let severity = report.severity.unwrap_or_default();
-        println!("    {bar} {:.3}  {severity:<8} {}{}", point.score, report.title, if right { "  <- the one" } else { "" });
+        println!(
+            "    {bar} {:.3}  {severity:<8} {}{}",
+            point.score,
+            report.title,
+            if right { "  <- the one" } else { "" }
+        );
     }
     Ok(())
 }

@@ -58,9 +58,15 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     match kind(error)? {
         ErrorKind::NotFound => Some("`cairn inspect --store URL` lists the collections of a store"),
         ErrorKind::Conflict => Some("somebody else changed the collection meanwhile: run the command again"),
-        ErrorKind::Unavailable => Some("check the store's URL, --s3-endpoint, keys and region, or the disk's space, and try again"),
-        ErrorKind::Corrupt => Some("`cairn inspect --verify` finds damaged segments; index the collection again with --replace"),
-        ErrorKind::Unsupported => Some("this needs a newer version of Cairn, or a store that honours conditional writes"),
+        ErrorKind::Unavailable => {
+            Some("check the store's URL, --s3-endpoint, keys and region, or the disk's space, and try again")
+        }
+        ErrorKind::Corrupt => {
+            Some("`cairn inspect --verify` finds damaged segments; index the collection again with --replace")
+        }
+        ErrorKind::Unsupported => {
+            Some("this needs a newer version of Cairn, or a store that honours conditional writes")
+        }
         ErrorKind::Invalid | ErrorKind::Cancelled | ErrorKind::TooLarge => None,
     }
 }

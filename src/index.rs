@@ -15,7 +15,8 @@ use crate::progress::{Progress, cancelled_by_signals};
 /// Reads the file once, builds segments within a memory bound, uploads them, and publishes them with one atomic step: until then,
 /// and if anything fails, readers see what was there before.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Inputs: .npy (float32, float16, uint8; also .gz, .zst), .fvecs, .bvecs, .jsonl (also .gz, .zst), .parquet;
+#[command(
+    after_help = "Inputs: .npy (float32, float16, uint8; also .gz, .zst), .fvecs, .bvecs, .jsonl (also .gz, .zst), .parquet;
 a local path or a URL such as s3://bucket/points.parquet.
 A JSONL line is {\"id\": 7, \"vector\": [...], \"payload\": {...}}; without \"payload\" all other keys are the payload.
 A Parquet file has the columns vector, perhaps id, and payload columns.
@@ -24,7 +25,8 @@ Examples:
   cairn index --store ./data --collection digits --input base.npy.gz --distance euclid
   cairn index --store s3://bucket/cairn --collection docs --input docs.npy --ids ids.npy \\
       --payload docs.jsonl.zst --distance cosine --shards 4
-  cairn index --store ./data --collection docs --input docs.jsonl --replace")]
+  cairn index --store ./data --collection docs --input docs.jsonl --replace"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreSettings,

@@ -174,7 +174,10 @@ fn show_segment(entry: &SegmentEntry, described: &Description, verified: bool, a
     println!("segment           {}", entry.id);
     println!("format            {}", described.format);
     println!("points            {} in {} clusters", described.points, described.clusters);
-    println!("vectors           {} x {:?}, {:?}, codes: {}", params.size, params.datatype, params.distance, described.codec);
+    println!(
+        "vectors           {} x {:?}, {:?}, codes: {}",
+        params.size, params.datatype, params.distance, described.codec
+    );
     println!("bytes             {} ({:.1} per vector)", described.bytes, described.bytes_per_vector);
     println!("links             {} ({:.2} bits per link)", described.links, described.bits_per_link);
     println!("{:<16}  {:>14}  {:>12}", "section", "bytes", "per vector");

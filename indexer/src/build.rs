@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use cairn_engine::segment::Builder;
+use cairn_engine::segment::{Builder, WriteError};
 use cairn_model::{CollectionSchema, Payload, VectorParams, limits::SEGMENT_POINTS_MAX};
 use cairn_storage::SegmentEntry;
 use tempfile::TempDir;
@@ -119,9 +119,11 @@ fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> Result<Segme
     let disk = |error| Error::disk(&path, error);
     let watch = BuildWatch { progress: Arc::clone(&site.progress), stop: Arc::clone(&site.stop), shard, number };
     let mut out = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(disk)?);
-    let built = match builder.write(&site.pool, &watch, &mut out).map_err(disk)? {
-        Err(cairn_engine::Error::Cancelled) => return Err(Error::Cancelled),
-        built => built?,
+    let built = match builder.write(&site.pool, &watch, &mut out) {
+        Ok(built) => built,
+        Err(WriteError::Build(cairn_engine::Error::Cancelled)) => return Err(Error::Cancelled),
+        Err(WriteError::Build(error)) => return Err(error.into()),
+        Err(WriteError::Sink(error)) => return Err(disk(error)),
     };
     out.flush().map_err(disk)?;
     let entry =

@@ -44,7 +44,7 @@ pub struct IndexOptions {
     /// Publish in place of the points that are there
     #[arg(long)]
     pub replace: bool,
-    /// Memory bound, like 512MiB or 4G. Default: half of what is available
+    /// Memory bound, like 512MiB or 4GB. Default: half of what is available
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<Bytes>,
     /// Threads that build. Default: one for every core
@@ -72,6 +72,12 @@ impl IndexOptions {
                 Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", Bytes(MEMORY_BYTES_MIN))))
             }
         }
+    }
+
+    /// Threads that build: as asked, else one for every core.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
     }
 
     /// The schema that these options, the source and the collection that is there make together: an option decides, else the
@@ -162,7 +168,7 @@ fn datatype_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result
     text.map(|text| parse_datatype(&text).map_err(de::Error::custom)).transpose()
 }
 
-/// A number of bytes: `1000000`, `512MiB`, `4G` (units are powers of 1024).
+/// A number of bytes: `1000000`, `512MiB`, `4GB` (`MB` is a million, `MiB` is 2 to the 20th).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -172,17 +178,21 @@ impl FromStr for Bytes {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let shift = match unit.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 0,
-            "k" | "kb" | "kib" => 10,
-            "m" | "mb" | "mib" => 20,
-            "g" | "gb" | "gib" => 30,
-            "t" | "tb" | "tib" => 40,
-            _ => return Err(format!("'{text}' is no number of bytes: expected a number like 512MiB or 4G")),
+        let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kb" => 1_000,
+            "m" | "mb" => 1_000_000,
+            "g" | "gb" => 1_000_000_000,
+            "t" | "tb" => 1_000_000_000_000,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            "tib" => 1 << 40,
+            _ => return Err(format!("'{text}' is no number of bytes: expected a number like 512MiB or 4GB")),
         };
         let number: u64 =
-            number.parse().map_err(|_| format!("'{text}' is no number of bytes: expected one like 4G"))?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("'{text}' is more than fits 64 bits"))
+            number.parse().map_err(|_| format!("'{text}' is no number of bytes: expected one like 4GB"))?;
+        number.checked_mul(unit).map(Self).ok_or_else(|| format!("'{text}' is more than fits 64 bits"))
     }
 }
 
@@ -222,10 +232,11 @@ mod tests {
 
     #[test]
     fn bytes_are_read_and_shown() {
-        for (text, bytes) in [("7", 7), ("2k", 2048), ("512MiB", 512 << 20), ("4G", 4 << 30), ("1 GB", 1 << 30)] {
+        for (text, bytes) in [("7", 7), ("2k", 2_000), ("512MiB", 512 << 20), ("4G", 4_000_000_000), ("1 GiB", 1 << 30)]
+        {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
-        for bad in ["", "G", "1.5G", "-1", "1X", "99999999999T"] {
+        for bad in ["", "G", "1.5G", "-1", "1X", "99999999999TiB"] {
             assert!(bad.parse::<Bytes>().is_err(), "{bad}");
         }
         assert_eq!(Bytes(1536).to_string(), "1.5 KiB");

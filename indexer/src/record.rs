@@ -16,11 +16,6 @@ use crate::source::Element;
 
 const HEADER_BYTES: usize = 21;
 
-/// Bytes of memory and disk that a row without payload takes in the spool.
-pub(crate) const fn fixed_bytes(dim: usize, element: Element) -> usize {
-    HEADER_BYTES + dim * element.bytes()
-}
-
 /// Replaces `record` with the encoded row. `vector` came from a source of `element`s, so that narrowing loses nothing.
 pub(crate) fn encode(id: PointId, vector: &[f32], element: Element, payload: &str, record: &mut Vec<u8>) {
     record.clear();
@@ -124,7 +119,7 @@ mod tests {
             let (mut lane, mut record) = (Vec::new(), Vec::new());
             for (id, payload) in [(PointId::Num(u64::MAX), ""), (uuid, "{\"a\":\"ö\"}")] {
                 encode(id, &vector, element, payload, &mut record);
-                assert_eq!(record.len(), fixed_bytes(3, element) + payload.len());
+                assert_eq!(record.len(), HEADER_BYTES + 3 * element.bytes() + payload.len());
                 lane.extend_from_slice(&record);
             }
             let mut rows = Records::new(lane.as_slice(), 3, element);

@@ -133,12 +133,8 @@ impl Matrix {
     fn read(input: &std::path::Path, payload: Option<&std::path::Path>, rows_max: usize) -> anyhow::Result<Self> {
         let mut source = source::open(&Files { input, ids: None, payload })?;
         let layout = source.layout();
-        let mut matrix = Self {
-            dim: layout.dim,
-            datatype: layout.element.datatype(),
-            values: Vec::new(),
-            payloads: Vec::new(),
-        };
+        let mut matrix =
+            Self { dim: layout.dim, datatype: layout.element.datatype(), values: Vec::new(), payloads: Vec::new() };
         let mut batch = Batch::default();
         while matrix.rows() < rows_max && source.next(&mut batch)? {
             matrix.values.extend_from_slice(&batch.vectors);
@@ -245,11 +241,7 @@ fn build(
         size: u32::try_from(base.dim)?,
         distance: args.distance,
         datatype: args.datatype.unwrap_or(base.datatype),
-        hnsw: HnswConfig {
-            m: args.m,
-            ef_construct: args.ef_construct,
-            full_scan_threshold: args.full_scan_threshold,
-        },
+        hnsw: HnswConfig { m: args.m, ef_construct: args.ef_construct, full_scan_threshold: args.full_scan_threshold },
     };
     cairn_model::CollectionSchema::single("", params, 1).validate()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -307,7 +299,12 @@ impl Bench<'_> {
     /// the file's own distances does not matter.
     fn worst_of(&self, truth: &truth::Truth, rows: usize) -> anyhow::Result<Vec<(usize, f32)>> {
         anyhow::ensure!(truth.rows() >= rows, "the truth file has {} rows for {rows} queries", truth.rows());
-        anyhow::ensure!(truth.columns() >= self.k, "the truth file has {} neighbours, k is {}", truth.columns(), self.k);
+        anyhow::ensure!(
+            truth.columns() >= self.k,
+            "the truth file has {} neighbours, k is {}",
+            truth.columns(),
+            self.k
+        );
         let worst = |row: usize| {
             let ids = truth.row(row).iter().take(self.k).filter_map(|&id| u64::try_from(id).ok());
             let mut distances = Vec::new();

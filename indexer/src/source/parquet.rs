@@ -51,7 +51,7 @@ impl Parquet {
         let file = path.display().to_string();
         let fail = |why: String| Error::malformed(&file, Place::File, why);
         let handle = File::open(path).map_err(|error| Error::disk(path, error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(handle).map_err(|error| fail(error.to_string()))?;
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(handle)).map_err(fail)?;
         let rows = u64::try_from(builder.metadata().file_metadata().num_rows())
             .map_err(|_| fail("a negative number of rows".into()))?;
         let schema = builder.schema().clone();
@@ -64,9 +64,8 @@ impl Parquet {
                 check_type(field.data_type()).map_err(|why| fail(format!("column '{}': {why}", field.name())))?;
             }
         }
-        let mut reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| fail(error.to_string()))?;
-        let Some(first) = reader.next() else { return Err(fail("no rows".into())) };
-        let first = first.map_err(|error| fail(error.to_string()))?;
+        let mut reader = guarded(|| builder.with_batch_size(BATCH_ROWS).build()).map_err(fail)?;
+        let first = guarded(|| reader.next().transpose()).map_err(fail)?.ok_or_else(|| fail("no rows".into()))?;
         let dim = first.column_by_name("vector").and_then(|column| row_of_list(column, 0)).map_or(0, |row| row.len());
         let dim = check_dim(&file, Place::Row(0), dim as u64)?;
         let has_ids = schema.field_with_name("id").is_ok();
@@ -132,16 +131,14 @@ impl Source for Parquet {
         batch.clear();
         let columns = match self.ahead.take() {
             Some(columns) => columns,
-            None => match self.reader.next() {
-                None if self.row == self.rows => return Ok(false),
-                None => {
-                    let why = format!("the file ends here, expected {} rows", self.rows);
-                    return Err(Error::malformed(&self.file, Place::Row(self.row), why));
+            None => {
+                let fail = |why: String| Error::malformed(&self.file, Place::Row(self.row), why);
+                match guarded(|| self.reader.next().transpose()).map_err(fail)? {
+                    Some(columns) => columns,
+                    None if self.row == self.rows => return Ok(false),
+                    None => return Err(fail(format!("the file ends here, expected {} rows", self.rows))),
                 }
-                Some(columns) => {
-                    columns.map_err(|error| Error::malformed(&self.file, Place::Row(self.row), error.to_string()))?
-                }
-            },
+            }
         };
         for row in 0..columns.num_rows() {
             self.push(&columns, row, batch)?;
@@ -160,6 +157,16 @@ impl Source for Parquet {
 
     fn progress(&self) -> (u64, u64) {
         (self.row, self.rows)
+    }
+}
+
+/// Runs a part of the Parquet reader. It answers most damage with errors, but some with a panic; both mean a malformed file.
+fn guarded<T, E: std::fmt::Display>(
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("damaged in a way that the Parquet reader does not survive".into()),
     }
 }
 

@@ -55,11 +55,3 @@ fn check_limit(at: &str, limit: usize, offset: usize) -> Result<()> {
     }
     Ok(())
 }
-
-/// Checks a number that JSON can write and a 32-bit float cannot hold.
-fn check_finite(field: &str, value: Option<f32>) -> Result<()> {
-    match value {
-        Some(value) if !value.is_finite() => Err(Error::body(field, "value invalid, must be a finite 32-bit float")),
-        _ => Ok(()),
-    }
-}

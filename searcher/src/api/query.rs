@@ -7,7 +7,7 @@ use cairn_model::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    check_finite, check_limit,
+    check_limit,
     field::{Ignored, Later},
     points::ScoredPointBody,
     selector::{Params, WithPayload, WithVector},
@@ -122,7 +122,6 @@ impl QueryRequest {
         let at = format!("{at}internal.");
         let (limit, offset) = (self.limit.unwrap_or(LIMIT_DEFAULT), self.offset.unwrap_or(0));
         check_limit(&at, limit, offset)?;
-        check_finite(&format!("{at}score_threshold"), self.score_threshold)?;
         Ok(Request {
             query: self.query.map_or(Ok(Query::All), |query| target(query.0))?,
             using: self.using,
@@ -146,7 +145,6 @@ impl SearchRequest {
         let at = format!("{at}search_request.");
         let offset = self.offset.unwrap_or(0);
         check_limit(&at, self.limit, offset)?;
-        check_finite(&format!("{at}score_threshold"), self.score_threshold)?;
         Ok(Request {
             query: target(self.vector.target)?,
             using: self.vector.name,

@@ -72,10 +72,11 @@ pub(super) async fn deadline(State(app): State<Arc<App>>, request: Request, next
     let own = request.extensions().get::<DeadlineAt>().map(|at| at.0.saturating_duration_since(Instant::now()));
     let bounds = [Some(app.settings.deadline()), asked, own];
     let limit = bounds.into_iter().flatten().min().unwrap_or_default();
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => failure(408, format!("Timeout: the request was stopped after {} seconds", limit.as_secs_f64())),
+    let too_late = || failure(408, format!("Timeout: the request was stopped after {} seconds", limit.as_secs_f64()));
+    if limit.is_zero() {
+        return too_late();
     }
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| too_late())
 }
 
 fn asked(request: &Request) -> Result<Option<Duration>> {

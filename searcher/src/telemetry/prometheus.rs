@@ -103,6 +103,6 @@ fn histogram(encoder: &mut MetricEncoder<'_>, labels: Labels<'_>, counts: &Count
         buckets.push((seconds(bound), at_most - below));
         below = at_most;
     }
-    buckets.push((f64::MAX, counts.count - below));
+    buckets.push((f64::INFINITY, counts.count - below));
     encoder.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds(counts.sum), counts.count, &buckets, None)
 }

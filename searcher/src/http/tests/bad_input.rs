@@ -39,14 +39,17 @@ async fn each_mistake_has_its_words() {
         ("POST", QUERY, r#"{"query":[1,1e39,0,0]}"#, 400, "Format error in JSON body: vector element 1e39 is not a finite 32-bit float at line 1 column 16".into()),
         ("POST", QUERY, r#"{"query":[1,NaN,0,0]}"#, 400, "Format error in JSON body: expected value at line 1 column 13".into()),
         ("POST", QUERY, r#"{"limit":-1}"#, 400, "Format error in JSON body: invalid value: integer `-1`, expected usize at line 1 column 11".into()),
-        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a","matches":1}]}}"#, 400, "Format error in JSON body: filter.must[0].matches: unknown field, expected match, range, values_count, is_empty or is_null at line 1 column 44".into()),
+        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a","matches":1}]}}"#, 400, "Format error in JSON body: filter.must[0].matches: unknown field, expected match, range, values_count, is_empty or is_null at line 1 column 45".into()),
         ("POST", QUERY, r#"{"query":"123"}"#, 400, "Format error in JSON body: value 123 is not a valid point ID, valid values are either an unsigned integer or a UUID at line 1 column 14".into()),
         // Ranges.
         ("POST", QUERY, r#"{"limit":0}"#, 422, "Validation error in JSON body: [internal.limit: value 0 invalid, must be 1 or larger]".into()),
         ("POST", QUERY, r#"{"limit":100001}"#, 422, "Validation error in JSON body: [internal.limit: value 100001 invalid, limit plus offset must be 100000 or smaller]".into()),
         ("POST", QUERY, r#"{"offset":18446744073709551615}"#, 422, "Validation error in JSON body: [internal.limit: value 10 invalid, limit plus offset must be 100000 or smaller]".into()),
         ("POST", QUERY, r#"{"params":{"hnsw_ef":0}}"#, 422, "Validation error in JSON body: [internal.params.hnsw_ef: value 0 invalid, must be 1 or larger]".into()),
-        ("POST", QUERY, r#"{"score_threshold":1e39}"#, 422, "Validation error in JSON body: [internal.score_threshold: value invalid, must be a finite 32-bit float]".into()),
+        ("POST", QUERY, r#"{"score_threshold":1e39}"#,
+            400,
+            "Format error in JSON body: number out of range at line 1 column 23".into(),
+        ),
         ("POST", "/collections/c/points/query/batch", r#"{"searches":[{},{"limit":0}]}"#, 422, "Validation error in JSON body: [searches[1].internal.limit: value 0 invalid, must be 1 or larger]".into()),
         ("POST", "/collections/c/points/query/batch", r#"{"searches":[{"limit":60000},{"limit":60000}]}"#, 422, "Validation error in JSON body: [searches: limits and offsets add up to 120000, must be 100000 or smaller]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4],"limit":0}"#, 422, "Validation error in JSON body: [search_request.limit: value 0 invalid, must be 1 or larger]".into()),
@@ -78,7 +81,11 @@ async fn each_mistake_has_its_words() {
     ];
     for (method, path, body, status, message) in table {
         let answer = fixture.call(method, path, *body).await;
-        assert_eq!((answer.status, &answer.body["status"]["error"]), (*status, &json!(message)), "{method} {path} {body}");
+        assert_eq!(
+            (answer.status, &answer.body["status"]["error"]),
+            (*status, &json!(message)),
+            "{method} {path} {body}"
+        );
         assert!(answer.body["time"].is_f64() && answer.body.get("result").is_none(), "{}", answer.body);
     }
 }
@@ -100,17 +107,20 @@ async fn sizes_are_limited() {
     let answer = small.send(declared).await;
     assert_eq!((answer.status, &answer.body["status"]["error"]), (413, &json!(too_large)));
     let answer = small.call("POST", "/collections/c/points/scroll", r#"{"limit":50}"#).await;
-    let message = "Payload error: the answer would be larger than 1000 bytes: ask for fewer points, or select payload fields";
+    let message =
+        "Payload error: the answer would be larger than 1000 bytes: ask for fewer points, or select payload fields";
     assert_eq!((answer.status, &answer.body["status"]["error"]), (413, &json!(message)));
     assert_eq!(small.call("POST", "/collections/c/points/scroll", r#"{"limit":2}"#).await.status, 200);
 
     let large = fixture().await;
     let ids: Vec<usize> = (0..=limits::IDS_MAX).collect();
     let answer = large.call("POST", "/collections/c/points", json!({"ids": ids}).to_string()).await;
-    let message = "Validation error in JSON body: [point_request.ids: 100001 IDs are given, at most 100000 are allowed]";
+    let message =
+        "Validation error in JSON body: [point_request.ids: 100001 IDs are given, at most 100000 are allowed]";
     assert_eq!((answer.status, &answer.body["status"]["error"]), (422, &json!(message)));
     let searches = vec![json!({}); limits::BATCH_MAX + 1];
-    let answer = large.call("POST", "/collections/c/points/query/batch", json!({"searches": searches}).to_string()).await;
+    let answer =
+        large.call("POST", "/collections/c/points/query/batch", json!({"searches": searches}).to_string()).await;
     let message = "Validation error in JSON body: [searches: 1001 searches are given, at most 1000 are allowed]";
     assert_eq!((answer.status, &answer.body["status"]["error"]), (422, &json!(message)));
 }

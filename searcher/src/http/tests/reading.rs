@@ -91,7 +91,8 @@ async fn readers_that_come_together_share_and_never_see_the_past() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_whose_client_is_gone_stops_computing() {
-    let fixture = Fixture::with(http_settings(), SearchSettings { threads: Some(1), ..SearchSettings::default() }).await;
+    let fixture =
+        Fixture::with(http_settings(), SearchSettings { threads: Some(1), ..SearchSettings::default() }).await;
     fixture.publish("c", &schema("", Distance::Dot, 1), &points(4_000)).await;
     let search = json!({"query": [0.1, 0.2, 0.3, 0.4], "limit": 100, "params": {"exact": true}, "with_payload": true});
     let body = json!({"searches": vec![search; 1_000]}).to_string();
@@ -122,5 +123,8 @@ async fn a_request_whose_client_is_gone_stops_computing() {
     let done = searched() - before;
     assert!(done < 2 * 1_000, "all {done} searches were done for nobody");
     let report = fixture.searcher.telemetry().report("", 0);
-    assert_eq!((&report["cairn"]["requests_abandoned"], &report["cairn"]["requests_in_flight"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&report["cairn"]["requests_abandoned"], &report["cairn"]["requests_in_flight"]),
+        (&json!(1), &json!(0))
+    );
 }

@@ -33,7 +33,10 @@ async fn every_endpoint_is_routed_and_counted_under_its_own_name() {
 async fn the_server_says_what_it_is() {
     let fixture = Fixture::empty().await;
     let root = fixture.call("GET", "/", "").await.body;
-    assert_eq!(root, json!({"title": "qdrant - vector search engine", "version": "1.19.0", "cairn": env!("CARGO_PKG_VERSION")}));
+    assert_eq!(
+        root,
+        json!({"title": "qdrant - vector search engine", "version": "1.19.0", "cairn": env!("CARGO_PKG_VERSION")})
+    );
     for path in ["/healthz", "/livez"] {
         assert_eq!(fixture.call("GET", path, "").await.body, "healthz check passed");
     }
@@ -56,7 +59,10 @@ async fn a_collection_lives_and_dies() {
     assert_eq!(exists().await, true);
     let info = fixture.call("GET", "/collections/c", "").await.body["result"].clone();
     assert_eq!(info["config"]["params"]["vectors"], json!({"size": 4, "distance": "Cosine"}));
-    assert_eq!((&info["points_count"], &info["segments_count"], &info["status"]), (&json!(0), &json!(0), &json!("green")));
+    assert_eq!(
+        (&info["points_count"], &info["segments_count"], &info["status"]),
+        (&json!(0), &json!(0), &json!("green"))
+    );
     // Empty, but there.
     let query = json!({"query": [1, 2, 3, 4]});
     assert_eq!(fixture.post("/collections/c/points/query", query).await, json!({"points": []}));

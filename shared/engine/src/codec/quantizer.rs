@@ -7,7 +7,7 @@ use cairn_model::Distance;
 /// The scales that are tried: with 1 the largest component has the largest code, with more it is clipped.
 const SCALES: [f32; 6] = [1.0, 1.02, 1.04, 1.06, 1.08, 1.1];
 /// What the squared cosine of the high nibbles counts beside that of the whole code. Clipping a little makes the coarse
-/// estimate better and the fine one worse; on sentence embeddings and on Gaussian clusters, 0.1 takes 3 to 11% off the
+/// estimate better and the fine one worse; on sentence embeddings and on Gaussian clusters, 0.1 takes 2 to 11% off the
 /// coarse error's variance and leaves fine recall@10 where it was. 1 would take 15% and cost half a point of recall.
 const HIGH_WEIGHT: f64 = 0.1;
 /// Added and taken away again, it rounds a float below 2^22 to the nearest integer, in every instruction set.

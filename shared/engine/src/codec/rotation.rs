@@ -25,7 +25,7 @@ impl Rotation {
             signs.extend((0..64).map(|i| if bits >> i & 1 == 1 { -1.0f32 } else { 1.0 }));
         }
         // Signs and scale commute with the Hadamard matrix's rows and columns as one diagonal: one multiplication.
-        #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
         let scale = (1.0 / (largest_power(padded) as f64).sqrt()) as f32;
         for (round, signs) in signs.chunks_exact_mut(padded).enumerate() {
             for sign in hadamard_range(signs, round) {

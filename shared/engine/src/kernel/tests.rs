@@ -1,5 +1,7 @@
 //! Every table against exact arithmetic, over lengths, alignments and extreme values.
 
+#![expect(clippy::cast_possible_truncation, reason = "the low bits are the sample")]
+
 use half::f16;
 use proptest::prelude::*;
 

@@ -246,13 +246,14 @@ mod tests {
         #[test]
         fn ids_come_back_both_ways(given in ids(), other in id()) {
             let bytes = write(&given).unwrap();
-            let ids = Ids::open(&bytes, given.len() as u32).unwrap();
+            let ids = Ids::open(&bytes, u32::try_from(given.len()).unwrap()).unwrap();
             ids.verify().unwrap();
-            for (ordinal, id) in given.iter().enumerate() {
-                prop_assert_eq!(ids.id(ordinal as u32).unwrap(), *id);
-                prop_assert_eq!(ids.ordinal(*id).unwrap(), Some(ordinal as u32));
+            for (ordinal, id) in (0..).zip(&given) {
+                prop_assert_eq!(ids.id(ordinal).unwrap(), *id);
+                prop_assert_eq!(ids.ordinal(*id).unwrap(), Some(ordinal));
             }
-            prop_assert_eq!(ids.ordinal(other).unwrap(), given.iter().position(|id| *id == other).map(|at| at as u32));
+            let at = (0..).zip(&given).find(|(_, id)| **id == other).map(|(ordinal, _)| ordinal);
+            prop_assert_eq!(ids.ordinal(other).unwrap(), at);
             let mut expected: Vec<_> = given.iter().copied().zip(0u32..).filter(|(id, _)| *id >= other).collect();
             expected.sort_unstable();
             prop_assert_eq!(ids.from(Some(other)).collect::<Result<Vec<_>>>().unwrap(), expected);
@@ -266,12 +267,13 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let mut bytes = write(&given).unwrap();
-            touch_everything(&bytes[..cut.index(bytes.len())], given.len() as u32);
+            let points = u32::try_from(given.len()).unwrap();
+            touch_everything(&bytes[..cut.index(bytes.len())], points);
             for (at, value) in flips {
                 let at = at.index(bytes.len());
                 bytes[at] = value;
             }
-            touch_everything(&bytes, given.len() as u32);
+            touch_everything(&bytes, points);
         }
     }
 

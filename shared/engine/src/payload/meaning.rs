@@ -1,6 +1,8 @@
 //! What a filter means for one payload, as Qdrant has it. Whatever answers filters faster must agree with this.
 
-use cairn_model::{Condition, FieldTest, Filter, Match, Path, Payload, PointId, Scalar, filter::parse_datetime};
+use std::collections::HashSet;
+
+use cairn_model::{Condition, FieldTest, Filter, Match, Path, Payload, PointId, Scalar, Step, filter::parse_datetime};
 use serde_json::Value;
 
 /// Whether the point `id` with `payload` satisfies `filter`.
@@ -25,6 +27,22 @@ pub(super) fn holds(filter: &Filter, payload: &Payload, is_among: &dyn Fn(&[Poin
             let count = min_should.conditions.iter().filter(|one| condition(one)).take(min_should.min_count).count();
             count == min_should.min_count
         })
+}
+
+/// Adds the first keys of all paths in `filter`: what else a payload has makes no difference.
+pub(super) fn add_keys<'f>(filter: &'f Filter, keys: &mut HashSet<&'f str>) {
+    let min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
+    for condition in filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should) {
+        match condition {
+            Condition::Field { key, .. } | Condition::IsEmpty(key) | Condition::IsNull(key) => {
+                if let Some(Step::Key(first)) = key.steps().first() {
+                    keys.insert(first);
+                }
+            }
+            Condition::HasId(_) => {}
+            Condition::Filter(filter) => add_keys(filter, keys),
+        }
+    }
 }
 
 fn field(key: &Path, tests: &[FieldTest], payload: &Payload) -> bool {

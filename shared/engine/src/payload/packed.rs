@@ -7,7 +7,7 @@ use crate::Result;
 
 /// The bytes that hold every value up to `max`; none for 0.
 pub(super) fn width(max: u64) -> u8 {
-    (u64::BITS - max.leading_zeros()).div_ceil(8) as u8
+    (u64::BITS - max.leading_zeros()).div_ceil(8).to_le_bytes()[0]
 }
 
 /// Appends `values`, each of which fits `width` bytes.
@@ -50,7 +50,7 @@ impl<'a> Packed<'a> {
         if let Some(bytes) = self.raw.get(at..at + 8) {
             let mut word = [0; 8];
             word.copy_from_slice(bytes);
-            let unused = 64 - 8 * self.width as u32;
+            let unused = 64 - 8 * self.width;
             return if unused == 64 { 0 } else { u64::from_le_bytes(word) << unused >> unused };
         }
         let mut word = [0; 8];

@@ -145,7 +145,8 @@ pub(super) struct Sections {
 
 impl Sections {
     pub(super) fn new(points: &[(PointId, Payload)], cluster_points: usize) -> Self {
-        let starts: Vec<u32> = (0..points.len() as u32).step_by(cluster_points).collect();
+        let count = u32::try_from(points.len()).unwrap();
+        let starts: Vec<u32> = (0..count).step_by(cluster_points).collect();
         let (mut fields, mut rows) = (FieldsWriter::new(&starts), RowsWriter::new());
         for (ordinal, (_, payload)) in (0..).zip(points) {
             fields.push(ordinal, payload);
@@ -153,7 +154,7 @@ impl Sections {
         }
         let ids: Vec<PointId> = points.iter().map(|(id, _)| *id).collect();
         let ids = ids::write(&ids).unwrap();
-        Self { points: points.len() as u32, ids, fields: fields.finish(), rows: rows.finish() }
+        Self { points: count, ids, fields: fields.finish(), rows: rows.finish() }
     }
 
     pub(super) fn view(&self) -> crate::Result<View<'_>> {

@@ -64,12 +64,12 @@ fn many(count: u64) -> Vec<(PointId, Payload)> {
             "name": format!("name {:06}", i * 7_919 % count),
             "year": 1990 + i * 31 % 30,
             "at": format!("2024-{:02}-{:02}T00:00:00Z", 1 + i % 12, 1 + i % 28),
-            "rare": if i % 997 == 0 { json!(i) } else { json!(null) },
+            "rare": if i.is_multiple_of(997) { json!(i) } else { json!(null) },
             "tags": (0..i % 4).map(|tag| format!("tag {}", (i + tag) % 10)).collect::<Vec<_>>(),
             "score": (i * 7 % 1_000) as f64 / 8.0,
         });
-        if i % 5 == 0 {
-            payload["flag"] = json!(i % 2 == 0);
+        if i.is_multiple_of(5) {
+            payload["flag"] = json!(i.is_multiple_of(2));
         }
         payload.as_object().unwrap().clone()
     };

@@ -235,7 +235,7 @@ impl Builder {
         writer: &mut Writer<'_>,
     ) -> std::result::Result<(), WriteError> {
         let mut rows = RowsWriter::new();
-        let mut fields = FieldsWriter::new(&clusters.starts);
+        let mut fields = FieldsWriter::new(&clusters.starts[..clusters.len()]);
         let none = Payload::new();
         for row in 0..self.len() {
             if row % 4_096 == 0 {

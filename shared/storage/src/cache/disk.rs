@@ -13,6 +13,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
@@ -44,6 +45,8 @@ pub(super) struct Disk {
     room: Mutex<()>,
     epoch: Instant,
     pub(super) touch_every: Duration,
+    /// Free bytes of the file system.
+    pub(super) free_bytes: fn(&Path) -> u64,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,21 @@ struct Resident {
     used: SystemTime,
 }
 
+/// What a look at the directory finds.
+#[derive(Debug)]
+struct Contents {
+    residents: Vec<Resident>,
+    /// Bytes of downloads, as long as they will be.
+    in_flight_bytes: u64,
+    /// The part of them that takes no space on the disk yet.
+    unwritten_bytes: u64,
+}
+
+fn free_bytes(dir: &Path) -> u64 {
+    // Unknown is no reason to evict: a full disk will say so itself.
+    rustix::fs::statvfs(dir).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 impl Disk {
     pub(super) fn open(dir: &Path, bytes_max: u64, populate: bool) -> io::Result<Self> {
         let dir = std::path::absolute(dir)?.join(LAYOUT);
@@ -102,6 +120,7 @@ impl Disk {
             room: Mutex::default(),
             epoch: Instant::now(),
             touch_every: TOUCH_EVERY,
+            free_bytes,
         };
         disk.sweep()?;
         Ok(disk)
@@ -168,7 +187,7 @@ impl Disk {
         }
     }
 
-    fn forget(&self, name: &str) {
+    pub(super) fn forget(&self, name: &str) {
         self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
@@ -231,16 +250,19 @@ impl Disk {
         Ok(Reserved { file, temp, keep })
     }
 
-    /// Whether `needed` more bytes fit in the budget, after evicting the least recently used segments where needed.
-    /// Evicts nothing if that would not suffice.
+    /// Whether `needed` more bytes fit in the budget and on the disk, after evicting the least recently used segments
+    /// where needed. Evicts nothing if that would not suffice.
     fn make_room(&self, needed: u64) -> io::Result<bool> {
-        let (mut residents, in_flight_bytes) = self.look()?;
+        let Contents { mut residents, in_flight_bytes, unwritten_bytes } = self.look()?;
         let kept: u64 = residents.iter().map(|resident| resident.bytes).sum();
-        let Some(allowed) = self.budget.bytes_max().checked_sub(in_flight_bytes.saturating_add(needed)) else {
+        let over_budget =
+            kept.saturating_add(in_flight_bytes).saturating_add(needed).saturating_sub(self.budget.bytes_max());
+        let over_disk = unwritten_bytes.saturating_add(needed).saturating_sub((self.free_bytes)(&self.dir));
+        let mut excess = over_budget.max(over_disk);
+        if excess > kept {
             return Ok(false);
-        };
+        }
         residents.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
-        let mut excess = kept.saturating_sub(allowed);
         for resident in residents {
             if excess == 0 {
                 break;
@@ -258,8 +280,8 @@ impl Disk {
 
     /// What is in the directory: segments, and the bytes of downloads. Forgets mapped segments that others evicted, so
     /// that their space is given back.
-    fn look(&self) -> io::Result<(Vec<Resident>, u64)> {
-        let (mut residents, mut in_flight_bytes) = (Vec::new(), 0u64);
+    fn look(&self) -> io::Result<Contents> {
+        let (mut residents, mut in_flight_bytes, mut unwritten_bytes) = (Vec::new(), 0u64, 0u64);
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let file_name = entry.file_name();
@@ -276,7 +298,11 @@ impl Disk {
                     bytes: metadata.len(),
                     used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 }),
-                "tmp" => in_flight_bytes = in_flight_bytes.saturating_add(metadata.len()),
+                "tmp" => {
+                    in_flight_bytes = in_flight_bytes.saturating_add(metadata.len());
+                    let written = metadata.blocks().saturating_mul(512);
+                    unwritten_bytes = unwritten_bytes.saturating_add(metadata.len().saturating_sub(written));
+                }
                 _ => {}
             }
         }
@@ -284,7 +310,7 @@ impl Disk {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         opened.retain(|name, one| matches!(one.bytes, Held::Passing(_)) || names.contains(name.as_str()));
         drop(opened);
-        Ok((residents, in_flight_bytes))
+        Ok(Contents { residents, in_flight_bytes, unwritten_bytes })
     }
 
     /// Maps a finished download and, if it may stay, renames it into place.

@@ -22,6 +22,8 @@ mod download;
 mod flight;
 mod memory;
 mod mmap;
+#[cfg(test)]
+mod tests;
 
 use std::{io, path::PathBuf, sync::Arc};
 

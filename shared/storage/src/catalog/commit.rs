@@ -100,8 +100,8 @@ impl Catalog {
         {
             return Err(invalid(format!("it would replace another collection, '{}'", before.doc.name)));
         }
-        let (manifest_versions, ()) =
-            tokio::try_join!(self.put_manifests(&doc, &manifests), self.check_segments(&doc, &manifests))?;
+        self.check_segments(&doc, &manifests).await?;
+        let manifest_versions = self.put_manifests(&doc, &manifests).await?;
         let doc_version = self.put_doc(&doc, &expect).await?;
         let manifests = manifests.into_iter().map(Arc::new).collect();
         Ok(Collection { doc: Arc::new(doc), manifests, doc_version, manifest_versions })

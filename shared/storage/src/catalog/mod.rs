@@ -15,6 +15,8 @@ mod commit;
 mod documents;
 mod invariants;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

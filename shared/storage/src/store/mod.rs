@@ -5,12 +5,14 @@
 //! | `keys` | every object key |
 //! | `open` | from a URL to a client |
 //! | `read`, `write`, `upload` | the requests: conditional GET, ranges, listings; conditional PUT; large files |
+//! | `download` | a file of somebody else's, named by a URL |
 //! | `local` | a directory with compare-and-swap |
 //! | `meter` | counts requests, bytes and waves |
 //! | `retry`, `cause` | backoff and deadlines; what an error means |
 //! | `probe` | refuses a store that ignores conditions |
 
 mod cause;
+mod download;
 pub mod keys;
 mod local;
 mod meter;
@@ -151,6 +153,13 @@ impl Store {
     fn path(&self, key: &Key) -> Path {
         key.under(&self.inner.root)
     }
+}
+
+/// The client of a local directory, to put faults over.
+#[cfg(test)]
+pub(crate) fn local_client(root: &std::path::Path) -> Arc<dyn ObjectStore> {
+    let prefix = Path::from_absolute_path(root).unwrap();
+    Arc::new(object_store::prefix::PrefixStore::new(local::LocalStore::new(root.to_owned()), prefix))
 }
 
 impl fmt::Debug for Store {

@@ -2,3 +2,4 @@
 //! backend must pass.
 
 pub mod conformance;
+pub mod faults;

@@ -85,21 +85,37 @@ pub const KEYWORD_BYTES_MAX: usize = 256;
 /// Bytes of a bitmap from which it has a cluster bitmap.
 pub const CLUSTERED_BYTES: usize = 1024;
 
-/// The longest path at the start of `path` that can be a field, and whether it is all of it. `None` when none can.
-fn indexable(path: &Path) -> Option<(Path, bool)> {
+/// How the values at a path relate to those of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// They are the same.
+    Same,
+    /// They are among the field's values, or, if `entered`, inside arrays among them.
+    Within { entered: bool },
+    /// They are somewhere inside the field's values.
+    Below,
+}
+
+/// The field that says most about `path`, if it exists; `None` when no field can.
+fn field_for(path: &Path) -> Option<(Path, Fit)> {
     let steps = path.steps();
-    let nameable = |step: &&Step| match step {
-        Step::Key(key) => !key.contains('"'),
-        Step::Each => true,
-        Step::Index(_) => false,
-    };
-    let mut end = steps.iter().take_while(nameable).count();
+    let nameable = steps.iter().take_while(|step| !matches!(step, Step::Key(key) if key.contains('"'))).count();
+    let wider = |step: &Step| if let Step::Key(key) = step { Step::Key(key.clone()) } else { Step::Each };
+    let general: Vec<Step> = steps[..nameable].iter().map(wider).collect();
+    let mut whole = nameable == steps.len();
+    let mut end = nameable;
     loop {
-        end = steps[..end].iter().rposition(|step| matches!(step, Step::Key(_)))? + 1;
-        let prefix = join(&steps[..end])?;
-        if prefix.to_string().len() <= PATH_BYTES_MAX {
-            return Some((prefix, end == steps.len()));
+        end = general[..end].iter().rposition(|step| matches!(step, Step::Key(_)))? + 1;
+        let field = join(&general[..end])?;
+        if field.to_string().len() <= PATH_BYTES_MAX {
+            let fit = match whole {
+                true if field == *path => Fit::Same,
+                true => Fit::Within { entered: end < steps.len() },
+                false => Fit::Below,
+            };
+            return Some((field, fit));
         }
+        whole = false;
         end -= 1;
     }
 }

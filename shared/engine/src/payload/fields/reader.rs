@@ -7,9 +7,9 @@ use roaring::RoaringBitmap;
 use serde_json::json;
 
 use super::{
-    ENTRY_BYTES, FIELDS_MAX, HEADER_BYTES, INCOMPLETE, PARTS, SECTION,
+    ENTRY_BYTES, FIELDS_MAX, Fit, HEADER_BYTES, INCOMPLETE, PARTS, SECTION,
     column::Column,
-    indexable,
+    field_for,
     keyword::Keywords,
     posting::{Areas, Slot},
 };
@@ -35,7 +35,14 @@ pub enum Lookup<'a> {
     Field(Box<Field<'a>>),
     /// That no point has a value there.
     Absent,
-    /// That at most the points with a value at this shorter path can have one there.
+    /// That all values there are among this field's values, or, if `entered`, inside arrays among them.
+    Within {
+        /// The field.
+        field: Box<Field<'a>>,
+        /// Whether the path enters arrays at its end.
+        entered: bool,
+    },
+    /// That all values there are somewhere inside this field's values.
     Below(Box<Field<'a>>),
     /// Nothing.
     Unknown,
@@ -54,9 +61,6 @@ impl<'a> Fields<'a> {
         }
         if flags & !INCOMPLETE != 0 {
             return Err(bytes.corrupt(4, format!("unknown flags {flags:#x}")));
-        }
-        if clusters > points {
-            return Err(bytes.corrupt(8, format!("{clusters} clusters of {points} points")));
         }
         bytes.slice(HEADER_BYTES as u64, u64::from(fields) * ENTRY_BYTES as u64)?;
         Ok(Self { bytes, points, fields, complete: flags & INCOMPLETE == 0, clusters })
@@ -81,12 +85,13 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// `Corrupt`.
     pub fn lookup(&self, path: &Path) -> Result<Lookup<'a>> {
-        let Some((prefix, whole)) = indexable(path) else { return Ok(Lookup::Unknown) };
-        Ok(match self.field(&prefix.to_string())? {
-            Some(field) if whole => Lookup::Field(Box::new(field)),
-            Some(field) => Lookup::Below(Box::new(field)),
-            None if self.complete => Lookup::Absent,
-            None => Lookup::Unknown,
+        let Some((path, fit)) = field_for(path) else { return Ok(Lookup::Unknown) };
+        Ok(match (self.field(&path.to_string())?.map(Box::new), fit) {
+            (Some(field), Fit::Same) => Lookup::Field(field),
+            (Some(field), Fit::Within { entered }) => Lookup::Within { field, entered },
+            (Some(field), Fit::Below) => Lookup::Below(field),
+            (None, _) if self.complete => Lookup::Absent,
+            (None, _) => Lookup::Unknown,
         })
     }
 

@@ -52,7 +52,9 @@ proptest! {
                 prop_assert!(field.other().unwrap().is_superset(&has_object));
             }
             Lookup::Absent => prop_assert!(having(&|_| true).is_empty()),
-            Lookup::Below(field) => prop_assert!(field.present().unwrap().is_superset(&having(&|_| true))),
+            Lookup::Within { field, .. } | Lookup::Below(field) => {
+                prop_assert!(field.present().unwrap().is_superset(&having(&|_| true)));
+            }
             Lookup::Unknown => prop_assert!(path.steps().iter().any(|s| matches!(s, Step::Key(key) if key.contains('"')))),
         }
     }
@@ -110,7 +112,7 @@ fn names_are_paths() {
 #[test]
 fn cluster_summaries_are_those_of_the_points() {
     let starts: Vec<u32> = (0..60_000).step_by(100).collect();
-    let kind = |i: u32| if (20_000..40_000).contains(&i) && i % 2 == 0 { "even" } else { "odd" };
+    let kind = |i: u32| if (20_000..40_000).contains(&i) && i.is_multiple_of(2) { "even" } else { "odd" };
     let payloads: Vec<_> = (0..60_000u32)
         .map(|i| if i / 100 % 5 == 0 { json!({}) } else { json!({"k": kind(i), "n": i, "f": -f64::from(i) - 0.5}) })
         .collect();
@@ -129,6 +131,17 @@ fn cluster_summaries_are_those_of_the_points() {
 }
 
 #[test]
+fn clusters_may_be_empty() {
+    let starts = [0, 0, 1, 1, 1];
+    let bytes = section(&[json!({"n": 5}), json!({"n": 7})], &starts);
+    let fields = Fields::open(&bytes, 2).unwrap();
+    fields.verify().unwrap();
+    let column = fields.field("n").unwrap().unwrap().integers().unwrap().unwrap();
+    let bounds: Vec<_> = (0..6).map(|cluster| column.integer_bounds(cluster)).collect();
+    assert_eq!(bounds, [None, Some((5, 5)), None, None, Some((7, 7)), None]);
+}
+
+#[test]
 fn extreme_numbers_keep_their_order() {
     let numbers = [i64::MIN, -1, 0, 1, i64::MAX];
     assert!(numbers.map(column::key_of_i64).is_sorted());
@@ -136,4 +149,23 @@ fn extreme_numbers_keep_their_order() {
     let floats = [f64::NEG_INFINITY, -1e308, -1.0, -0.0, 0.0, 5e-324, 1.0, f64::INFINITY];
     assert!(floats.map(column::key_of_f64).is_sorted());
     assert_eq!(floats.map(|float| column::f64_of_key(column::key_of_f64(float)).to_bits()), floats.map(f64::to_bits));
+}
+
+#[test]
+fn the_field_that_says_most_is_found() {
+    let check = |path: &str, field: &str, fit: Fit| {
+        let (found, found_fit) = field_for(&Path::parse(path).unwrap()).unwrap();
+        assert_eq!((found.to_string().as_str(), found_fit), (field, fit), "{path}");
+    };
+    check("a", "a", Fit::Same);
+    check("a[].b", "a[].b", Fit::Same);
+    check("a[3].b", "a[].b", Fit::Within { entered: false });
+    check("a[]", "a", Fit::Within { entered: true });
+    check("a[0][1]", "a", Fit::Within { entered: true });
+    check("a[0].b[]", "a[].b", Fit::Within { entered: true });
+    let quoted = Path::key("a").then(Step::Index(0)).then(Step::Key("\"".to_owned()));
+    assert_eq!(field_for(&quoted).unwrap(), (Path::key("a"), Fit::Below));
+    let long = Path::key("a").then(Step::Key("x".repeat(PATH_BYTES_MAX)));
+    assert_eq!(field_for(&long).unwrap(), (Path::key("a"), Fit::Below));
+    assert_eq!(field_for(&Path::key("\"")), None);
 }

@@ -256,11 +256,11 @@ impl Collected {
 
     /// A string's number; `None` when it is not indexed.
     fn keyword(&mut self, text: &str) -> Option<u32> {
-        if let Some(term) = self.keywords.get(text) {
-            return Some(*term);
-        }
         if text.len() > KEYWORD_BYTES_MAX {
             return None;
+        }
+        if let Some(term) = self.keywords.get(text) {
+            return Some(*term);
         }
         let term = u32::try_from(self.moments.len()).ok()?;
         self.keywords.insert(text.into(), term);

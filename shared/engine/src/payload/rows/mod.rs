@@ -18,7 +18,7 @@
 //! ```
 //!
 //! Stored it is one zstd frame, or the unpacked bytes themselves where packing saves nothing: then both sizes are equal.
-//! A block is closed when its unpacked bytes reach [`BLOCK_BYTES`], so it never exceeds that and one row.
+//! A block is closed when its unpacked bytes reach 16 KiB, so it never exceeds that and one row.
 
 mod reader;
 mod writer;

@@ -33,13 +33,14 @@ proptest! {
     #[test]
     fn rows_come_back(given in proptest::collection::vec(row(), 0..60), step in 1usize..9) {
         let bytes = section(&given);
-        let rows = Rows::open(&bytes, given.len() as u32).unwrap();
+        let points = u32::try_from(given.len()).unwrap();
+        let rows = Rows::open(&bytes, points).unwrap();
         rows.verify().unwrap();
-        for (ordinal, row) in given.iter().enumerate() {
-            prop_assert_eq!(&rows.get(ordinal as u32).unwrap(), row);
+        for (ordinal, row) in (0..).zip(&given) {
+            prop_assert_eq!(&rows.get(ordinal).unwrap(), row);
         }
         let mut seen = Vec::new();
-        rows.each((0..given.len() as u32).step_by(step), |ordinal, text| {
+        rows.each((0..points).step_by(step), |ordinal, text| {
             seen.push((ordinal as usize, text.to_owned()));
             Ok(())
         }).unwrap();
@@ -54,12 +55,13 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let mut bytes = section(&given);
-        touch_everything(&bytes[..cut.index(bytes.len())], given.len() as u32);
+        let points = u32::try_from(given.len()).unwrap();
+        touch_everything(&bytes[..cut.index(bytes.len())], points);
         let len = if in_table { bytes.len().min(HEADER_BYTES + 2 * ENTRY_BYTES) } else { bytes.len() };
         for (at, value) in flips {
             bytes[at.index(len)] = value;
         }
-        touch_everything(&bytes, given.len() as u32);
+        touch_everything(&bytes, points);
     }
 }
 
