@@ -5,8 +5,9 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use cairn_indexer::{IndexJob, IndexOptions};
 use cairn_model::{CollectionName, Distance, ErrorKind, PointId};
-use cairn_searcher::{HttpSettings, PayloadSelector, Query, Request, SearchSettings, Searcher, Server, StoreSettings};
+use cairn_searcher::{PayloadSelector, Request, Searcher, Server, Settings};
 use cairn_storage::{Catalog, Store};
+use clap::Parser;
 use serde::Deserialize;
 
 use crate::progress::{Progress, cancelled_by_signals, stop_signal};
@@ -41,6 +42,13 @@ pub(crate) struct Args {
     listen: SocketAddr,
 }
 
+/// The settings of a server, all but two of them left to the environment and the defaults.
+#[derive(Parser)]
+struct Served {
+    #[command(flatten)]
+    settings: Settings,
+}
+
 /// A question of the sample.
 #[derive(Deserialize)]
 struct Question {
@@ -57,22 +65,23 @@ struct Report {
 }
 
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let settings = StoreSettings::at(&args.store);
-    let store = Store::open(&args.store, &settings.options()).await?;
+    let listen = args.listen.to_string();
+    let Served { settings } = Served::try_parse_from(["demo", "--store", &args.store, "--listen", &listen])?;
+    let store = Store::open(&args.store, &settings.store.options()).await?;
     let name = CollectionName::parse(COLLECTION)?;
     index_once(&store, &name).await?;
 
     let folder = tempfile::tempdir()?;
     let queries = folder.path().join("queries.npy");
     fs::write(&queries, QUERY_VECTORS)?;
-    let searcher = Arc::new(Searcher::open(&settings, &SearchSettings::default()).await?);
+    let searcher = Arc::new(Searcher::open(&settings.store, &settings.search).await?);
     let mut first = None;
     for row in SHOWN {
         let vector = cairn_indexer::source::npy_row(&queries, row as u64)?;
         show(&searcher, &name, row, vector.clone()).await?;
         first.get_or_insert(vector);
     }
-    let server = Server::over(Arc::clone(&searcher), HttpSettings::on(args.listen)).await?;
+    let server = Server::over(Arc::clone(&searcher), settings.http).await?;
     teach(&server, Path::new(&args.store), &first.unwrap_or_default())?;
     Ok(server.run(stop_signal()).await?)
 }
@@ -114,7 +123,6 @@ async fn index_once(store: &Store, name: &CollectionName) -> Result<()> {
 async fn show(searcher: &Searcher, name: &CollectionName, row: usize, vector: Vec<f32>) -> Result<()> {
     let question: Question = serde_json::from_str(QUERIES.lines().nth(row).context("no such question")?)?;
     let request = Request { with_payload: PayloadSelector::All, ..Request::nearest(vector, HITS_SHOWN) };
-    debug_assert!(matches!(request.query, Query::Vector(_)));
     let (found, _) = searcher.query(name, &request).await?;
     println!("\n  \"{}\"", question.text);
     for point in found {

@@ -71,7 +71,7 @@ pub async fn index(
         seed: job.options.seed,
         build_bytes: budget.build_bytes,
         pool,
-        dir,
+        dir: Arc::clone(&dir),
         progress,
         stop: stop.flag(),
     };

@@ -39,8 +39,8 @@ use download::{Sink, Trouble};
 use flight::Flights;
 use memory::Shelf;
 
-pub use mmap::MappedFile;
 pub use download::{DOWNLOAD_BYTES_IN_FLIGHT, RANGE_BYTES, RANGES_IN_FLIGHT};
+pub use mmap::MappedFile;
 
 /// Most bytes of segments kept in memory because the cache directory failed.
 pub const FALLBACK_BYTES_MAX: u64 = 256 << 20;
