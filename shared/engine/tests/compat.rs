@@ -7,14 +7,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use cairn_engine::{
-    Unwatched,
-    kernel,
+    Unwatched, kernel,
     seed::SplitMix64,
     segment::{Builder, Segment, VERSION},
 };
-use cairn_model::{
-    Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery,
-};
+use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
 use serde_json::json;
 
 const POINTS: u64 = 400;
