@@ -41,8 +41,8 @@ fn bad_queries() -> Vec<(Value, u16, &'static [&'static str])> {
         (json!({"query": query, "filter": {"must": [{"key": "a", "range": {"gte": "x"}}]}}), 400, &["range.gte"]),
         (json!({"query": query, "filter": {"must": [{"key": "", "match": {"value": 1}}]}}), 400, &["key"]),
         (json!({"query": query, "filter": {"must": [{"has_id": ["pebble"]}]}}), 400, &["pebble"]),
-        (json!({"query": query, "with_payload": 7}), 400, &["with_payload"]),
-        (json!({"query": query, "score_threshold": "high"}), 400, &["score_threshold"]),
+        (json!({"query": query, "with_payload": 7}), 400, &["`7`", "include"]),
+        (json!({"query": query, "score_threshold": "high"}), 400, &["high"]),
     ]
 }
 
