@@ -68,7 +68,7 @@ fn wrong_questions_are_refused() {
     server.post(scroll, &json!({"limit": 0})).refused(422, &["limit"]);
     server.post(scroll, &json!({"offset": "pebble"})).refused(400, &["pebble"]);
     server.post("/collections/stones/points", &json!({})).refused(400, &["ids"]);
-    server.post("/collections/stones/points/query/batch", &json!({"searches": {}})).refused(400, &["searches"]);
+    server.post("/collections/stones/points/query/batch", &json!({"searches": {}})).refused(400, &["sequence"]);
     let searches: Vec<Value> = (0..2_000).map(|_| json!({"query": 1})).collect();
     let reply = server.post("/collections/stones/points/query/batch", &json!({"searches": searches}));
     assert!(matches!(reply.status, 400 | 422), "{} {}", reply.status, reply.body);
