@@ -90,8 +90,10 @@ fn code_only(source: &str) -> String {
             }
             at += 1;
             out.push_str("\"\"");
-        } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
-            at += if rest.starts_with("'\\") { rest[2..].find('\'').map_or(2, |end| (end + 3).max(4)) } else { 3 };
+        } else if rest.starts_with("'\"'") {
+            at += 3;
+        } else if let Some(escaped) = rest.strip_prefix("'\\") {
+            at += escaped.find('\'').map_or(2, |end| (end + 3).max(4));
         } else {
             let character = rest.chars().next().unwrap();
             out.push(character);

@@ -25,8 +25,9 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn payload(row: u64) -> Value {
+    let city = ["Bern", "Lhasa", "Lima"][(row % 3) as usize];
     json!({
-        "city": ["Bern", "Lhasa", "Lima"][(row % 3) as usize], "row": row, "price": row as f64 / 4.0, "open": row % 2 == 0,
+        "city": city, "row": row, "price": row as f64 / 4.0, "open": row % 2 == 0,
         "at": format!("2024-{:02}-03T04:05:06Z", 1 + row % 12), "tags": (0..row % 4).collect::<Vec<_>>(),
         "place": {"floor": row % 5}, "note": if row % 5 == 0 { Value::Null } else { json!("a longer text that is no keyword") },
     })
