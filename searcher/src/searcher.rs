@@ -112,7 +112,7 @@ impl Searcher {
     /// How many collections this process has read.
     #[must_use]
     pub fn known_collections(&self) -> usize {
-        self.snapshots.len()
+        self.snapshots.count()
     }
 
     pub(crate) fn call(&self) -> Call<'_> {

@@ -46,7 +46,7 @@ pub struct StoreSettings {
 }
 
 /// How to search.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct SearchSettings {
     /// Directory for segments fetched from the store (default: the user's cache directory; /tmp/cairn-cache in Lambda)
     #[arg(long, env = "CAIRN_CACHE_DIR", value_name = "DIR")]
@@ -136,12 +136,6 @@ impl StoreSettings {
     }
 }
 
-impl Default for SearchSettings {
-    fn default() -> Self {
-        Self { cache_dir: None, cache_bytes: None, populate: false, threads: None, refresh_ms: 0, max_answer: None }
-    }
-}
-
 impl SearchSettings {
     /// The cache directory: as set, else the user's own cache, which no other user can write to.
     #[must_use]
@@ -220,7 +214,7 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let whole = units.iter().find(|(bits, _)| self.0 > 0 && self.0 % (1u64 << bits) == 0);
+        let whole = units.iter().find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits));
         match whole {
             Some((bits, unit)) => write!(f, "{}{unit}", self.0 >> bits),
             None => write!(f, "{}", self.0),

@@ -69,7 +69,7 @@ impl Snapshots {
 
     /// How many collections are known.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         lock(&self.known).len()
     }
 

@@ -70,7 +70,6 @@ impl Workers {
 }
 
 /// What a panic said.
-#[expect(clippy::borrowed_box, reason = "a reference to the box's content would be taken for a reference to the box")]
 pub(crate) fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> &str {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")

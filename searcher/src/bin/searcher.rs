@@ -1,6 +1,7 @@
 //! The searcher as a program: an HTTP server, or a Lambda function where Lambda's runtime says so.
 
 use std::{
+    io::IsTerminal,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -55,7 +56,7 @@ fn log(command: &Command, in_lambda: bool) {
         // Lambda stamps every line itself, but a line that is read elsewhere needs its own time too.
         lines.json().flatten_event(true).with_current_span(false).init();
     } else {
-        lines.init();
+        lines.with_ansi(std::io::stderr().is_terminal()).init();
     }
 }
 
@@ -70,10 +71,9 @@ async fn lambda(settings: Settings) -> Result<(), lambda_http::Error> {
 async fn until_the_function_ends(mut request: Request, next: middleware::Next) -> Response {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let deadline = request.lambda_context_ref().map(|context| Duration::from_millis(context.deadline));
-    // Zero where the runtime is a local stand-in that knows no deadline.
-    if let Some(deadline) = deadline.filter(|deadline| !deadline.is_zero()) {
-        let left = deadline.saturating_sub(now).saturating_sub(MARGIN);
-        request.extensions_mut().insert(DeadlineAt(Instant::now() + left));
+    // Lambda invokes nothing whose time is over; a local stand-in that knows no deadline sends one long past.
+    if let Some(left) = deadline.and_then(|deadline| deadline.checked_sub(now)).filter(|left| !left.is_zero()) {
+        request.extensions_mut().insert(DeadlineAt(Instant::now() + left.saturating_sub(MARGIN)));
     }
     next.run(request).await
 }

@@ -85,13 +85,17 @@ pub(super) fn status(error: &Error) -> u16 {
     }
 }
 
-/// Gives an error its envelope; other responses pass.
+/// Gives an error its envelope; other responses pass. An error without a note is axum's own: a path that is not UTF-8.
 pub(super) fn render(mut response: Response, started: Instant) -> Response {
-    if let Some(Failure(message)) = response.extensions_mut().remove() {
-        *response.body_mut() = Body::from(error_text(&message, started));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
+    let status = response.status();
+    let message = match response.extensions_mut().remove() {
+        Some(Failure(message)) => message,
+        None if status.is_client_error() => "Wrong input: the request's path cannot be read".into(),
+        None => return response,
+    };
+    *response.body_mut() = Body::from(error_text(&message, started));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }
 

@@ -175,6 +175,7 @@ mod tests {
             let histogram = Histogram::default();
             values.iter().for_each(|&value| histogram.record(value));
             values.sort_unstable();
+            #[expect(clippy::cast_possible_truncation, reason = "at most 500")]
             let rank = ((q * values.len() as f64).ceil() as usize).max(1);
             let exact = values[rank - 1] as f64;
             let found = histogram.read().quantile(q);

@@ -30,6 +30,7 @@ async fn each_mistake_has_its_words() {
         ("GET", "/collections/..", "", 422, "Validation error in path parameters: [collection_name: collection name cannot be \"..\"]".into()),
         ("PUT", "/collections/%00", "{}", 422, "Validation error in path parameters: [collection_name: collection name cannot contain \"\\u{0}\" char]".into()),
         ("PUT", "/collections/c", r#"{"vectors":{"size":4,"distance":"Dot"}}"#, 409, "Wrong input: Collection `c` already exists!".into()),
+        ("GET", "/collections/%ff", "", 400, "Wrong input: the request's path cannot be read".into()),
         // JSON.
         ("POST", QUERY, "", 400, "Format error in JSON body: EOF while parsing a value at line 1 column 0".into()),
         ("POST", QUERY, "{", 400, "Format error in JSON body: EOF while parsing an object at line 1 column 1".into()),

@@ -38,8 +38,7 @@ pub(super) fn points(count: u64) -> Vec<Point> {
         let id = if n % 3 == 2 { PointId::Uuid(Uuid::from_u128(u128::from(n) << 64)) } else { PointId::Num(n) };
         let seed = n / 2;
         let element = |d: u64| ((seed * 31 + d * 17 + seed * seed * d) % 97) as f32 / 97.0 - 0.4;
-        let payload =
-            json!({"n": n, "tag": (if n % 2 == 0 { "even" } else { "odd" }), "deep": {"x": n, "y": [n, n + 1]}});
+        let payload = json!({"n": n, "tag": (if n.is_multiple_of(2) { "even" } else { "odd" }), "deep": {"x": n, "y": [n, n + 1]}});
         Point { id, vector: (0..DIM as u64).map(element).collect(), payload: payload.as_object().unwrap().clone() }
     };
     (0..count).map(one).collect()
@@ -47,7 +46,7 @@ pub(super) fn points(count: u64) -> Vec<Point> {
 
 pub(super) fn schema(name: &str, distance: Distance, shard_count: u32) -> CollectionSchema {
     let params = VectorParams {
-        size: DIM as u32,
+        size: u32::try_from(DIM).unwrap(),
         distance,
         datatype: Datatype::Float32,
         hnsw: HnswConfig { m: 8, ef_construct: 32, ..HnswConfig::default() },

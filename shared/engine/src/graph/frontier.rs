@@ -26,7 +26,6 @@ impl Key {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "takes the key's two halves apart")]
     pub(super) fn distance(self) -> f32 {
         let ordered = (self.0 >> 32) as u32;
         let positive = 0u32.wrapping_sub(ordered >> 31);

@@ -14,6 +14,7 @@ pub mod links;
 mod search;
 mod select;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
 mod tests;
 mod visited;
 mod walk;

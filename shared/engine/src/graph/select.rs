@@ -67,7 +67,7 @@ mod tests {
 
     fn selected(line: &[f32], cap: usize) -> Vec<u32> {
         let line = Line(line.to_vec());
-        let mut nearest: Vec<Key> = (1..line.0.len() as u32).map(|o| Key::new(line.distance(0, o), o)).collect();
+        let mut nearest: Vec<Key> = (1u32..).take(line.0.len() - 1).map(|o| Key::new(line.distance(0, o), o)).collect();
         nearest.sort_unstable();
         let mut out = vec![9; 3];
         select(&line, &nearest, cap, &mut Vec::new(), &mut out);

@@ -17,7 +17,8 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(bytes_max: u64) -> Self {
-        let units_max = units(bytes_max);
+        // Rounded down here and up below: what is let through always fits.
+        let units_max = units(bytes_max / UNIT_BYTES);
         Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max, bytes_max }
     }
 
@@ -28,10 +29,10 @@ impl Budget {
     /// Waits for its turn. What is larger than the budget waits until it is alone.
     pub(super) async fn acquire(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed, so there always is a permit.
-        Arc::clone(&self.units).acquire_many_owned(units(bytes).min(self.units_max)).await.ok()
+        Arc::clone(&self.units).acquire_many_owned(units(bytes.div_ceil(UNIT_BYTES)).min(self.units_max)).await.ok()
     }
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4)
+fn units(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4)
 }

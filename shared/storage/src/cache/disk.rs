@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Several processes may share it, and none talks to the others: a file appears complete by a rename, to which a second
-//! one of the same segment does no harm; space is counted by looking; a download that died is known by its lock, which
+//! one of the same segment does no harm; space is counted by looking, so the budget holds exactly within a process and,
+//! but for files that change their names at that moment, between them; a download that died is known by its lock, which
 //! the operating system gave back.
 
 use std::{
@@ -42,7 +43,7 @@ pub(super) struct Disk {
     /// What this process has mapped.
     opened: RwLock<HashMap<String, Opened>>,
     /// Who counts and takes room does it alone.
-    room: Mutex<()>,
+    pub(super) room: Mutex<()>,
     epoch: Instant,
     pub(super) touch_every: Duration,
     /// Free bytes of the file system.
@@ -319,6 +320,8 @@ impl Disk {
         let map = mmap::map(&file, bytes)?;
         mmap::advise(&map, self.populate);
         let map = Arc::new(map);
+        // A file that changes its name while another thread counts could be counted under neither.
+        let _alone = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         let renamed = keep
             && temp.0.as_ref().is_some_and(|path| match fs::rename(path, self.path(name)) {
                 Ok(()) => true,

@@ -5,6 +5,7 @@
 //! | `disk` | the directory: files, budget, eviction, what several processes and crashes do to it |
 //! | `memory` | the same without a directory, and when the directory fails |
 //! | `download` | parallel ranges into a file or memory, verified on the way |
+//! | `budget` | how much may be in flight |
 //! | `flight` | one download however many ask |
 //! | `mmap` | mapping; the only `unsafe` of this crate |
 //!

@@ -215,12 +215,14 @@ async fn the_budget_holds_under_load() {
             })
         })
         .collect();
-    let watched = dir.path().join("v1");
+    let (watched, disk) = (dir.path().join("v1"), Arc::clone(cache.disk.as_ref().unwrap()));
     let watcher = tokio::task::spawn_blocking(move || {
         let mut most = 0;
         for _ in 0..200 {
+            let alone = disk.room.lock().unwrap();
             let entries = fs::read_dir(&watched).unwrap().filter_map(|entry| entry.ok()?.metadata().ok());
             most = most.max(entries.map(|metadata| metadata.len()).sum::<u64>());
+            drop(alone);
             std::thread::sleep(Duration::from_millis(1));
         }
         most
@@ -229,7 +231,7 @@ async fn the_budget_holds_under_load() {
         task.await.unwrap();
     }
     let most = watcher.await.unwrap();
-    assert!((1..=4 * MIB as u64).contains(&most), "{most} bytes at once");
+    assert!((1..=3 * MIB as u64).contains(&most), "{most} bytes at once");
     let after = files(dir.path(), "seg");
     assert!(after.len() <= 3 && files(dir.path(), "tmp").is_empty(), "{after:?}");
 }

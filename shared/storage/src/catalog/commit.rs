@@ -1,6 +1,6 @@
 //! Changing a collection.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use cairn_model::{CollectionName, CollectionSchema, ErrorKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -14,7 +14,6 @@ use crate::{
     Error, Result,
     store::{Expected, Fetched, Key, Put, REQUESTS_IN_FLIGHT_MAX, Version},
 };
-use std::sync::Arc;
 
 fn conflict(name: &CollectionName, why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Conflict, format!("collection '{name}'"), why)

@@ -58,10 +58,10 @@ async fn rebuild(catalog: &Catalog, collection: &str, seed: u64) -> Result<Colle
     };
     let generation = catalog.begin(&name, &schema(2));
     let mut segments = vec![Vec::new(), Vec::new()];
-    for (shard, entries) in segments.iter_mut().enumerate() {
+    for (shard, entries) in (0..).zip(&mut segments) {
         for n in 0..2 {
             let (file, entry) = segment_file(&content(1_000, seed * 10 + n));
-            catalog.put_segment(&generation, shard as u32, file.path(), &entry).await?;
+            catalog.put_segment(&generation, shard, file.path(), &entry).await?;
             entries.push(entry);
         }
     }

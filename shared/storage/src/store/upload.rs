@@ -67,17 +67,18 @@ impl Store {
                 Put::Refused => Err(Error::new(ErrorKind::Conflict, self.address(key), "exists with another content")),
             };
         }
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             match self.upload_parts(key, &mut source, expected).await {
                 Err(error) if error.kind == ErrorKind::Unavailable && attempt < UPLOADS_MAX => {
                     tracing::warn!(%error, attempt, "upload is begun again");
                     tokio::time::sleep(self.inner.retry.pause(attempt)).await;
                     source.rewind().await?;
+                    attempt += 1;
                 }
                 outcome => return outcome,
             }
         }
-        Ok(())
     }
 
     async fn upload_parts(&self, key: &Key, source: &mut Source<'_>, expected: Expected) -> Result<()> {

@@ -64,6 +64,7 @@ mod header;
 mod reader;
 mod record;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
 mod tests;
 mod writer;
 

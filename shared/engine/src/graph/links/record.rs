@@ -70,7 +70,7 @@ impl Planner {
     /// The smallest record for `list`, which is sorted and without duplicates.
     ///
     /// A run of neighbours with gaps up to some width may as well extend over every further gap of at most that width: so only the
-    /// maximal runs for each width that occurs are tried.
+    /// maximal runs for each width that occurs are tried, and those without gaps, down to single neighbours.
     pub(super) fn plan(&mut self, shape: &Shape, own: u32, list: &[u32]) -> Plan {
         if list.is_empty() {
             return Plan { from: 0, to: 0, near_width: 0, far_width: 0, bits: 1 + u64::from(shape.count_bits) };
@@ -80,7 +80,7 @@ impl Planner {
         let widest = width(widths).saturating_sub(1);
         // All in one group.
         let mut best = self.with_run(shape, own, list, (0, list.len()), widest);
-        for near_width in (0..widest).filter(|&width| widths >> width & 1 == 1) {
+        for near_width in (0..widest).filter(|&width| width == 0 || widths >> width & 1 == 1) {
             let mut from = 0;
             let ends = self.gaps.iter().enumerate().filter(|&(_, &gap)| gap > near_width).map(|(at, _)| at + 1);
             for to in ends.chain([list.len()]) {
@@ -185,6 +185,7 @@ impl BitWriter<'_> {
 /// # Errors
 /// What is wrong with it. `out` then holds anything.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "fields are masked to their bits")]
 pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -> Result<(), &'static str> {
     out.clear();
     if record.len() < RECORD_BYTES_MIN {
@@ -234,6 +235,10 @@ pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -
 
 /// A group's ranks from its first and its gaps; gives the last, which is the greatest.
 #[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the caller refuses a list whose last and greatest rank is not below `nodes`"
+)]
 fn run(record: &[u8], mut at: usize, width: u32, first: u64, out: &mut [u32]) -> u64 {
     let mut rank = first;
     let Some((head, tail)) = out.split_first_mut() else { return rank };

@@ -1,0 +1,120 @@
+//! Segments of every released format version are committed and must open for ever.
+//!
+//! A fixture holds points that [`point`] makes again, so that what comes out of an old file can be compared with what
+//! went in. Fixtures are never rewritten. A new version adds one:
+//! `CAIRN_FIXTURE=tests/fixtures/segment-vN.seg cargo test -p cairn-engine --test compat -- --ignored`.
+
+use std::{path::PathBuf, sync::Arc};
+
+use cairn_engine::{
+    Unwatched, kernel,
+    seed::SplitMix64,
+    segment::{Builder, Segment, VERSION},
+};
+use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
+use serde_json::json;
+
+const POINTS: u64 = 400;
+const DIM: usize = 40;
+
+fn params() -> VectorParams {
+    let hnsw = HnswConfig { m: 8, ef_construct: 64, full_scan_threshold: 1 };
+    VectorParams { size: DIM as u32, distance: Distance::Euclid, datatype: Datatype::Float32, hnsw }
+}
+
+fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
+    let mut random = SplitMix64::new(row);
+    let centre = (row % 9) as f32;
+    let vector = (0..DIM).map(|d| centre + (d % 9) as f32 * 0.5 + random.unit() as f32).collect();
+    let id = if row % 4 == 0 {
+        PointId::Uuid(uuid::Uuid::from_u128(u128::from(row) << 70 | 7))
+    } else {
+        PointId::Num(row * row)
+    };
+    let payload = json!({
+        "row": row, "city": ["Bern", "Basel", "Genève"][row as usize % 3], "tags": [format!("t{}", row % 11), "all"],
+        "height": row as f64 / 8.0 + 0.5, "open": row % 2 == 0, "at": format!("2024-01-{:02}T00:00:00Z", row % 28 + 1),
+        "nothing": null, "nested": {"parts": [{"n": row}, {"n": row + 1}]},
+    });
+    (id, vector, payload.as_object().unwrap().clone())
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+fn query(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> VectorQuery {
+    VectorQuery { vector, filter, k: 10, params: SearchParams { ef: None, exact }, score_threshold: None }
+}
+
+/// Everything that a reader can get out of a file is what was put in.
+fn check(file: &str) {
+    let bytes = std::fs::read(folder().join(file)).unwrap();
+    let segment = Segment::open(Arc::new(bytes)).unwrap();
+    segment.verify().unwrap();
+    assert_eq!((u64::from(segment.len()), segment.params(), segment.vector_name()), (POINTS, params(), "stone"));
+    for row in 0..POINTS {
+        let (id, vector, payload) = point(row);
+        let ordinal = segment.ordinal(id).unwrap().unwrap_or_else(|| panic!("{file}: {id} is gone"));
+        assert_eq!(segment.id(ordinal).unwrap(), id);
+        assert_eq!(segment.vector(ordinal).unwrap(), vector);
+        assert_eq!(serde_json::from_str::<Payload>(&segment.payload(ordinal).unwrap()).unwrap(), payload);
+    }
+    for (filter, count) in [
+        (json!({"must": [{"key": "city", "match": {"value": "Basel"}}]}), 133),
+        (json!({"must": [{"key": "tags", "match": {"any": ["t3", "t4"]}}]}), 73),
+        (json!({"must": [{"key": "row", "range": {"gte": 100, "lt": 250}}]}), 150),
+        (json!({"must": [{"key": "height", "range": {"gt": 25.0}}]}), 203),
+        (json!({"must": [{"key": "open", "match": {"value": false}}]}), 200),
+        (json!({"must": [{"key": "at", "range": {"lt": "2024-01-03"}}]}), 30),
+        (json!({"must": [{"is_null": {"key": "nothing"}}, {"key": "nested.parts[].n", "match": {"value": 7}}]}), 2),
+        (json!({"must_not": [{"is_empty": {"key": "nowhere"}}]}), 0),
+    ] {
+        let parsed = Filter::from_json(&filter).unwrap();
+        let expected = count as u64;
+        assert_eq!(segment.count(Some(&parsed), &Unwatched).unwrap(), expected, "{file}: {filter}");
+    }
+    let l2 = kernel::available()[0].l2_f32;
+    let open = Filter::from_json(&json!({"must": [{"key": "open", "match": {"value": true}}]})).unwrap();
+    for row in (0..POINTS).step_by(37) {
+        let wanted = point(row).1;
+        for filter in [None, Some(&open)] {
+            let mut all: Vec<(f32, PointId)> = (0..POINTS)
+                .filter(|other| filter.is_none() || other % 2 == 0)
+                .map(|other| (l2(&wanted, &point(other).1), point(other).0))
+                .collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let nearest: Vec<PointId> = all[..10].iter().map(|(_, id)| *id).collect();
+            for exact in [true, false] {
+                let found = segment.search(&query(wanted.clone(), filter.cloned(), exact), &Unwatched).unwrap();
+                let ids: Vec<PointId> = found.hits.iter().map(|hit| segment.id(hit.ordinal).unwrap()).collect();
+                let common = ids.iter().filter(|id| nearest.contains(id)).count();
+                assert!(if exact { ids == nearest } else { common >= 9 }, "{file}: row {row}: {ids:?} {nearest:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_of_version_1_open() {
+    check("segment-v1.seg");
+}
+
+#[test]
+fn the_newest_version_has_a_fixture() {
+    assert!(folder().join(format!("segment-v{VERSION}.seg")).exists());
+}
+
+#[test]
+#[ignore = "writes a new fixture where CAIRN_FIXTURE says; never over an old one"]
+fn write_fixture() {
+    let path = std::env::var("CAIRN_FIXTURE").expect("CAIRN_FIXTURE names the file to write");
+    let mut file = std::fs::File::create_new(path).unwrap();
+    let mut builder = Builder::new("stone", params(), 1);
+    for row in 0..POINTS {
+        let (id, vector, payload) = point(row);
+        builder.push(id, &vector, Some(&payload)).unwrap();
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    builder.write(&pool, &Unwatched, &mut file).unwrap();
+}

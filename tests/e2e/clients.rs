@@ -1,0 +1,46 @@
+//! The official `qdrant-client` against `cairn serve`, and every answer against Qdrant's OpenAPI description.
+
+use std::path::Path;
+
+use crate::fixture::{Corpus, Index, Metric, Place, Program, Serve, Server};
+
+/// Runs a script of `tests/clients` with the Python that `tests/tools clients` made.
+fn script(name: &str, server: &Server, folder: &Path) {
+    let python = std::env::var("CAIRN_CLIENTS_PYTHON").expect("CAIRN_CLIENTS_PYTHON is set by tests/run");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
+    let mut program = Program::new(Path::new(&python)).args([&*script.display().to_string(), &server.url]);
+    program = program.args([&*folder.display().to_string()]);
+    for name in ["CAIRN_OPENAPI"] {
+        program.0.envs(std::env::var(name).ok().map(|value| (name, value)));
+    }
+    program.0.env("PYTHONDONTWRITEBYTECODE", "1");
+    let finished = program.run().ok();
+    eprintln!("{}{}", finished.stdout, finished.stderr);
+}
+
+fn indexed() -> Place {
+    let place = Place::local();
+    let corpus = Corpus::new(500, 24, "first");
+    corpus.write(place.folder(), "corpus");
+    for metric in Metric::ALL {
+        place.index(&corpus, &Index { collection: metric.flag(), metric, ..Index::default() });
+    }
+    place.index(&corpus, &Index { collection: "named", vector_name: "stone", ..Index::default() });
+    place
+}
+
+#[test]
+#[ignore = "needs qdrant-client: run tests/run"]
+fn qdrant_client_works_unmodified() {
+    let place = indexed();
+    let server = place.serve(&Serve { more: &["--api-key", "granite"], ..Serve::default() });
+    script("qdrant.py", &server, place.folder());
+}
+
+#[test]
+#[ignore = "needs qdrant-client: run tests/run"]
+fn answers_follow_the_openapi_description() {
+    let place = indexed();
+    let server = place.serve(&Serve::default());
+    script("openapi.py", &server, place.folder());
+}

@@ -1,0 +1,17 @@
+//! End to end: the real programs, a real store, answers over HTTP, compared with a brute-force oracle.
+//!
+//! Every test of [`battery`] runs on memory, on a local directory and on LocalStack. What needs LocalStack, Python or the
+//! full data sets is `#[ignore]`d: `tests/run` prepares their surroundings and runs them too.
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails where its surroundings do")]
+
+mod bad_input;
+mod battery;
+mod cache;
+mod clients;
+mod crash;
+mod damage;
+mod fixture;
+mod freshness;
+mod lambda;
+mod recall;
