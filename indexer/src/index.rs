@@ -26,6 +26,7 @@ use crate::{
     options,
     pool::build_pool,
     source,
+    workplace::Workplace,
 };
 
 /// Runs a job. Cancelling `cancel`, or dropping the future, leaves nothing published and no temporary files.
@@ -44,9 +45,8 @@ pub async fn index(
     let pool = build_pool(job.options.threads())?;
     let existing = existing(&catalog, &job.collection, job.options.replace).await?;
     let parent = job.options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = tempfile::Builder::new().prefix("cairn-index-").tempdir_in(&parent);
     // Threads share it: it is removed when the last of them has ended, even if the future was dropped before.
-    let dir = Arc::new(dir.map_err(|error| Error::disk(&parent, error))?);
+    let dir = Arc::new(Workplace::open(&parent)?);
     let files = unless(&cancel, fetch::fetch(&job, dir.path(), &progress)).await??;
 
     let stop = Stop::on(&cancel);
@@ -141,8 +141,8 @@ async fn build_and_upload(
     cancel: &CancellationToken,
 ) -> Result<Vec<Vec<SegmentEntry>>> {
     let mut segments = vec![Vec::new(); intake.payload_bytes.len()];
-    let m = site.schema.vector().map_or(0, |(_, params)| params.hnsw.m);
-    let plan = build::plan(&intake, m, site.build_bytes);
+    let (_, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+    let plan = build::plan(&intake, params, site.build_bytes);
     let total: u64 = plan.iter().map(|&count| u64::from(count)).sum();
     let mut done = 0;
     let (deliver, mut delivered) = mpsc::channel::<SegmentFile>(1);
