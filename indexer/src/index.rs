@@ -4,7 +4,6 @@
 //! the previous version served, and at most segments that nothing names.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +20,7 @@ use crate::{
     Error, IndexJob, Progress, Report, Result, Stage,
     build::{self, SegmentFile, Site},
     fetch::{self, Fetched},
-    intake::{self, Intake},
+    intake::{self, Desk, Intake},
     memory::Budget,
     options,
     pool::build_pool,
@@ -56,7 +55,8 @@ pub async fn index(
         let (job, existing, dir) = (job.clone(), existing.clone(), Arc::clone(&dir));
         let (progress, flag) = (Arc::clone(&progress), stop.flag());
         joined(tokio::task::spawn_blocking(move || {
-            read(&job, &files, existing.as_ref(), budget, dir.path(), progress.as_ref(), &flag)
+            let desk = Desk { budget, dir: dir.path(), progress: progress.as_ref(), stop: &flag };
+            read(&job, &files, existing.as_ref(), &desk)
         }))
         .await?
     };
@@ -117,10 +117,7 @@ fn read(
     job: &IndexJob,
     files: &Fetched,
     existing: Option<&Collection>,
-    budget: Budget,
-    dir: &Path,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
+    desk: &Desk<'_>,
 ) -> Result<(CollectionSchema, Intake)> {
     let source = source::open(&files.files())?;
     let old = existing.map(|old| &old.doc.schema);
@@ -128,7 +125,7 @@ fn read(
     if let Some(old) = old.filter(|_| !job.options.replace) {
         options::check_agrees(old, &schema)?;
     }
-    let intake = intake::read(source, schema.shard_count, budget, dir, progress, stop)?;
+    let intake = intake::read(source, schema.shard_count, desk)?;
     Ok((schema, intake))
 }
 
