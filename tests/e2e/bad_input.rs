@@ -41,8 +41,8 @@ fn bad_queries() -> Vec<(Value, u16, &'static [&'static str])> {
         (json!({"query": query, "filter": {"must": [{"key": "a", "range": {"gte": "x"}}]}}), 400, &["range.gte"]),
         (json!({"query": query, "filter": {"must": [{"key": "", "match": {"value": 1}}]}}), 400, &["key"]),
         (json!({"query": query, "filter": {"must": [{"has_id": ["pebble"]}]}}), 400, &["pebble"]),
-        (json!({"query": query, "with_payload": 7}), 400, &["with_payload"]),
-        (json!({"query": query, "score_threshold": "high"}), 400, &["score_threshold"]),
+        (json!({"query": query, "with_payload": 7}), 400, &["`7`", "include"]),
+        (json!({"query": query, "score_threshold": "high"}), 400, &["high"]),
     ]
 }
 
@@ -68,7 +68,7 @@ fn wrong_questions_are_refused() {
     server.post(scroll, &json!({"limit": 0})).refused(422, &["limit"]);
     server.post(scroll, &json!({"offset": "pebble"})).refused(400, &["pebble"]);
     server.post("/collections/stones/points", &json!({})).refused(400, &["ids"]);
-    server.post("/collections/stones/points/query/batch", &json!({"searches": {}})).refused(400, &["searches"]);
+    server.post("/collections/stones/points/query/batch", &json!({"searches": {}})).refused(400, &["sequence"]);
     let searches: Vec<Value> = (0..2_000).map(|_| json!({"query": 1})).collect();
     let reply = server.post("/collections/stones/points/query/batch", &json!({"searches": searches}));
     assert!(matches!(reply.status, 400 | 422), "{} {}", reply.status, reply.body);

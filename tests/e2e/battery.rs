@@ -69,8 +69,10 @@ fn default_queries_find_what_brute_force_finds(place: &Place) {
     assert!(found * 100 >= wanted * 98, "recall {found} of {wanted}");
 }
 
-/// Qdrant's filters beside what they mean.
-fn filters() -> Vec<(Value, fn(&Point) -> bool)> {
+/// A filter in Qdrant's words, and what it means.
+type Meaning = (Value, fn(&Point) -> bool);
+
+fn filters() -> Vec<Meaning> {
     fn city(point: &Point) -> &str {
         point.payload["city"].as_str().unwrap()
     }

@@ -20,10 +20,14 @@ struct Emulator {
 impl Emulator {
     fn start(folder: &Path) -> Self {
         let python = std::env::var("CAIRN_LAMBDA_PYTHON").expect("CAIRN_LAMBDA_PYTHON is set by tests/run");
-        // It asks cargo for a package, although it is to build none.
+        // It asks cargo for the names of the functions, although it is to build none.
         let package = folder.join("emulator");
         fs::create_dir_all(package.join("src")).unwrap();
-        let manifest = "[package]\nname = \"emulator\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n";
+        let mut manifest =
+            "[workspace]\n[package]\nname = \"emulator\"\nversion = \"0.0.0\"\nedition = \"2024\"\n".to_owned();
+        for name in ["indexer", "searcher"] {
+            manifest += &format!("[[bin]]\nname = \"{name}\"\npath = \"src/main.rs\"\n");
+        }
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         fs::write(package.join("src/main.rs"), "fn main() {}\n").unwrap();
 
