@@ -8,7 +8,8 @@ use std::{
 use cairn_model::HnswConfig;
 use proptest::prelude::*;
 
-use super::{level::SplitMix, *};
+use super::*;
+use crate::seed::SplitMix64;
 use crate::{Error, Phase, Unwatched, Watch};
 
 /// Points under squared L2.
@@ -24,7 +25,7 @@ impl Points {
 
     /// Clusters one after another, as a segment orders them: centres in a box of side 10, members within about `spread` of them.
     fn clustered(count: usize, dim: usize, clusters: usize, spread: f32, seed: u64) -> Self {
-        let mut chance = SplitMix::new(seed);
+        let mut chance = SplitMix64::new(seed);
         let mut uniform = move || chance.below(1 << 24) as f32 / (1 << 24) as f32;
         let mut values = Vec::new();
         for cluster in 0..clusters {
@@ -38,7 +39,7 @@ impl Points {
 
     /// Points of the unit cube.
     fn uniform(count: usize, dim: usize, seed: u64) -> Self {
-        let mut chance = SplitMix::new(seed);
+        let mut chance = SplitMix64::new(seed);
         let values = (0..count * dim).map(|_| chance.below(1 << 24) as f32 / (1 << 24) as f32).collect();
         Self { dim, values }
     }
