@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(vector(&format!("@{}", json.display())).unwrap(), [4.0, 5.0]);
 
         let npy = dir.path().join("b.npy");
-        let mut bytes = b"\x93NUMPY\x01\x00\x36\x00{'descr': '|u1', 'fortran_order': False, 'shape': (2,3)}".to_vec();
+        let mut bytes = b"\x93NUMPY\x01\x00\x38\x00{'descr': '|u1', 'fortran_order': False, 'shape': (2,3)}".to_vec();
         bytes.extend([1, 2, 3, 4, 5, 6]);
         std::fs::write(&npy, bytes).unwrap();
         assert_eq!(vector(&format!("@{}", npy.display())).unwrap(), [1.0, 2.0, 3.0]);

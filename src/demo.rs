@@ -10,7 +10,7 @@ use cairn_storage::{Catalog, Store};
 use clap::Parser;
 use serde::Deserialize;
 
-use crate::progress::{Progress, cancelled_by_signals, stop_signal};
+use crate::progress::{Progress, Signals, stop_signal};
 
 /// See `demo/README.md` for where these come from.
 const VECTORS: &[u8] = include_bytes!("../demo/vectors.npy.zst");
@@ -113,7 +113,8 @@ async fn index_once(store: &Store, name: &CollectionName) -> Result<()> {
     };
     let progress = Arc::new(Progress::new(false));
     let shown = Arc::clone(&progress) as Arc<dyn cairn_indexer::Progress>;
-    let report = cairn_indexer::index(job, store, shown, cancelled_by_signals()).await;
+    let signals = Signals::listen();
+    let report = cairn_indexer::index(job, store, shown, signals.token.clone()).await;
     progress.finish();
     crate::index::print(&report?, store.url());
     Ok(())

@@ -8,7 +8,7 @@ use cairn_model::{CollectionName, Distance};
 use cairn_searcher::StoreSettings;
 use cairn_storage::Store;
 
-use crate::progress::{Progress, cancelled_by_signals};
+use crate::progress::{Progress, Signals};
 
 /// Load a file of vectors into a collection.
 ///
@@ -47,7 +47,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let cancel = cancelled_by_signals();
+    let signals = Signals::listen();
     let store = Store::open(&args.store.store, &args.store.options()).await?;
     let job = IndexJob {
         collection: args.collection,
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     };
     let progress = Arc::new(Progress::new(false));
     let shown = Arc::clone(&progress) as Arc<dyn cairn_indexer::Progress>;
-    let report = cairn_indexer::index(job, &store, shown, cancel).await;
+    let report = cairn_indexer::index(job, &store, shown, signals.token.clone()).await;
     progress.finish();
     let report = report?;
     if args.json {

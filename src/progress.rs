@@ -142,18 +142,31 @@ impl Watch for Progress {
     }
 }
 
-/// A token that Ctrl-C and SIGTERM cancel; a second Ctrl-C ends the process at once.
-pub(crate) fn cancelled_by_signals() -> CancellationToken {
-    let token = CancellationToken::new();
-    let cancel = token.clone();
-    tokio::spawn(async move {
-        stop_signal().await;
-        eprintln!("stopping: nothing will be published (Ctrl-C again to end at once)");
-        cancel.cancel();
-        stop_signal().await;
-        std::process::exit(130);
-    });
-    token
+/// While it lives, Ctrl-C and SIGTERM cancel its token, and a second one ends the process at once.
+pub(crate) struct Signals {
+    pub(crate) token: CancellationToken,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> Self {
+        let token = CancellationToken::new();
+        let cancel = token.clone();
+        let listener = tokio::spawn(async move {
+            stop_signal().await;
+            eprintln!("stopping: nothing will be published (Ctrl-C again to end at once)");
+            cancel.cancel();
+            stop_signal().await;
+            std::process::exit(130);
+        });
+        Self { token, listener }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
 }
 
 /// Ready at Ctrl-C or SIGTERM.

@@ -14,9 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let mut payloads = Payloads::new(Input::new("fuzz.jsonl", bytes));
-    while let Ok(Some(payload)) = payloads.next() {
+    while let Ok(Some(payload)) = payloads.read() {
         assert!(payload.is_empty() || serde_json::from_str::<serde_json::Value>(&payload).is_ok());
     }
     let mut ids = IdLines::new(Input::new("fuzz.ids", bytes));
-    while let Ok(Some(_)) = ids.next() {}
+    while let Ok(Some(_)) = ids.read() {}
 });

@@ -14,6 +14,6 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     if let Ok(mut ids) = NpyIds::new(Input::new("fuzz.npy", bytes)) {
-        while let Ok(Some(_)) = ids.next() {}
+        while let Ok(Some(_)) = ids.read() {}
     }
 });

@@ -13,10 +13,12 @@ use std::{
 use cairn_engine::segment::{Builder, WriteError};
 use cairn_model::{CollectionSchema, Payload, VectorParams, limits::SEGMENT_POINTS_MAX};
 use cairn_storage::SegmentEntry;
-use tempfile::TempDir;
 use ulid::Ulid;
 
-use crate::{Error, Progress, Result, intake::Intake, memory::build_bytes, progress::BuildWatch, record::Records};
+use crate::{
+    Error, Progress, Result, intake::Intake, memory::build_bytes, progress::BuildWatch, record::Records,
+    workplace::Workplace,
+};
 
 /// A segment on local disk.
 #[derive(Debug)]
@@ -33,17 +35,17 @@ pub(crate) struct Site {
     /// Memory for one segment under construction.
     pub(crate) build_bytes: u64,
     pub(crate) pool: rayon::ThreadPool,
-    pub(crate) dir: Arc<TempDir>,
+    pub(crate) dir: Arc<Workplace>,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
 /// How many segments each shard becomes: as few as keep the bound. Empty shards have none.
-pub(crate) fn plan(intake: &Intake, m: u32, limit_bytes: u64) -> Vec<u32> {
+pub(crate) fn plan(intake: &Intake, params: &VectorParams, limit_bytes: u64) -> Vec<u32> {
     (0..intake.payload_bytes.len())
         .map(|shard| {
             let points = intake.spool.records(shard);
-            let bytes = build_bytes(points, intake.layout.dim, m, intake.payload_bytes[shard]);
+            let bytes = build_bytes(points, params, intake.payload_bytes[shard]);
             let by_bytes = bytes.div_ceil(limit_bytes.max(1));
             let by_points = points.div_ceil(SEGMENT_POINTS_MAX as u64);
             u32::try_from(by_bytes.max(by_points).min(points)).unwrap_or(u32::MAX)
@@ -103,7 +105,7 @@ fn fill<R: Read>(
         builder.push(id, &rows.vector, payload.as_ref()).map_err(point)?;
         taken += 1;
         payload_bytes += rows.payload.len() as u64;
-        if build_bytes(taken + 1, params.size as usize, params.hnsw.m, payload_bytes) > site.build_bytes {
+        if build_bytes(taken + 1, params, payload_bytes) > site.build_bytes {
             break;
         }
         if taken.is_multiple_of(1024) && site.stop.load(Ordering::Relaxed) {

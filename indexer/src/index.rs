@@ -4,7 +4,6 @@
 //! the previous version served, and at most segments that nothing names.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,11 +20,12 @@ use crate::{
     Error, IndexJob, Progress, Report, Result, Stage,
     build::{self, SegmentFile, Site},
     fetch::{self, Fetched},
-    intake::{self, Intake},
+    intake::{self, Desk, Intake},
     memory::Budget,
     options,
     pool::build_pool,
     source,
+    workplace::Workplace,
 };
 
 /// Runs a job. Cancelling `cancel`, or dropping the future, leaves nothing published and no temporary files.
@@ -44,9 +44,8 @@ pub async fn index(
     let pool = build_pool(job.options.threads())?;
     let existing = existing(&catalog, &job.collection, job.options.replace).await?;
     let parent = job.options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
-    let dir = tempfile::Builder::new().prefix("cairn-index-").tempdir_in(&parent);
     // Threads share it: it is removed when the last of them has ended, even if the future was dropped before.
-    let dir = Arc::new(dir.map_err(|error| Error::disk(&parent, error))?);
+    let dir = Arc::new(Workplace::open(&parent)?);
     let files = unless(&cancel, fetch::fetch(&job, dir.path(), &progress)).await??;
 
     let stop = Stop::on(&cancel);
@@ -56,7 +55,8 @@ pub async fn index(
         let (job, existing, dir) = (job.clone(), existing.clone(), Arc::clone(&dir));
         let (progress, flag) = (Arc::clone(&progress), stop.flag());
         joined(tokio::task::spawn_blocking(move || {
-            read(&job, &files, existing.as_ref(), budget, dir.path(), progress.as_ref(), &flag)
+            let desk = Desk { budget, dir: dir.path(), progress: progress.as_ref(), stop: &flag };
+            read(&job, &files, existing.as_ref(), &desk)
         }))
         .await?
     };
@@ -117,10 +117,7 @@ fn read(
     job: &IndexJob,
     files: &Fetched,
     existing: Option<&Collection>,
-    budget: Budget,
-    dir: &Path,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
+    desk: &Desk<'_>,
 ) -> Result<(CollectionSchema, Intake)> {
     let source = source::open(&files.files())?;
     let old = existing.map(|old| &old.doc.schema);
@@ -128,7 +125,7 @@ fn read(
     if let Some(old) = old.filter(|_| !job.options.replace) {
         options::check_agrees(old, &schema)?;
     }
-    let intake = intake::read(source, schema.shard_count, budget, dir, progress, stop)?;
+    let intake = intake::read(source, schema.shard_count, desk)?;
     Ok((schema, intake))
 }
 
@@ -141,8 +138,8 @@ async fn build_and_upload(
     cancel: &CancellationToken,
 ) -> Result<Vec<Vec<SegmentEntry>>> {
     let mut segments = vec![Vec::new(); intake.payload_bytes.len()];
-    let m = site.schema.vector().map_or(0, |(_, params)| params.hnsw.m);
-    let plan = build::plan(&intake, m, site.build_bytes);
+    let (_, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+    let plan = build::plan(&intake, params, site.build_bytes);
     let total: u64 = plan.iter().map(|&count| u64::from(count)).sum();
     let mut done = 0;
     let (deliver, mut delivered) = mpsc::channel::<SegmentFile>(1);

@@ -28,18 +28,20 @@ pub(crate) struct Intake {
     pub(crate) payload_bytes: Vec<u64>,
 }
 
+/// Everything that reading needs besides the source.
+pub(crate) struct Desk<'a> {
+    pub(crate) budget: Budget,
+    pub(crate) dir: &'a Path,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) stop: &'a AtomicBool,
+}
+
 /// Reads `source` to its end.
 ///
 /// # Errors
 /// [`Error::Malformed`], also when there are no rows; [`Error::Duplicate`], [`Error::Disk`], [`Error::Cancelled`].
-pub(crate) fn read(
-    mut source: Box<dyn Source>,
-    shard_count: u32,
-    budget: Budget,
-    dir: &Path,
-    progress: &dyn Progress,
-    stop: &AtomicBool,
-) -> Result<Intake> {
+pub(crate) fn read(mut source: Box<dyn Source>, shard_count: u32, desk: &Desk<'_>) -> Result<Intake> {
+    let Desk { budget, dir, progress, stop } = *desk;
     let layout = source.layout();
     let lanes = shard_count as usize;
     let mut intake =

@@ -23,6 +23,7 @@ pub mod source;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod workplace;
 
 pub use error::{Error, Place, Result};
 pub use event::Event;

@@ -15,18 +15,20 @@
 //! Building a segment is taken to need, for each point of d dimensions with payloads of p bytes,
 //!
 //! ```text
-//! [`BUILD_BYTES_PER_DIM`] * d  +  [`BUILD_BYTES_PER_LINK`] * 3m  +  [`BUILD_PAYLOAD_FACTOR`] * p  +  [`BUILD_BYTES_PER_POINT`]
+//! (2 * bytes of an element + [`BUILD_BYTES_PER_DIM`]) * d  +  [`BUILD_BYTES_PER_LINK`] * 3m  +  [`BUILD_PAYLOAD_FACTOR`] * p  +  [`BUILD_BYTES_PER_POINT`]
 //! ```
 
 use std::{fs, path::Path};
+
+use cairn_model::VectorParams;
 
 /// The smallest bound that is accepted.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// The default where the system does not say what it has.
 const UNKNOWN_BYTES: u64 = 2 << 30;
 
-/// Per dimension: the original and its copy in file order (at most 4 bytes each), two code planes, the clustering's work.
-pub const BUILD_BYTES_PER_DIM: u64 = 12;
+/// Per dimension, besides the original and its copy in file order: two code planes, the clustering's work.
+pub const BUILD_BYTES_PER_DIM: u64 = 4;
 /// Per link: its ordinal while the graph grows, its distance while it is pruned, its place in the packed links.
 pub const BUILD_BYTES_PER_LINK: u64 = 12;
 /// Per payload byte: the row as it waits, as it is indexed, as it is packed.
@@ -56,8 +58,10 @@ impl Budget {
 
 /// Memory for building a segment of `points` points with `payload_bytes` of payload in all; see the module's formula.
 #[must_use]
-pub fn build_bytes(points: u64, dim: usize, m: u32, payload_bytes: u64) -> u64 {
-    let point = BUILD_BYTES_PER_DIM * dim as u64 + BUILD_BYTES_PER_LINK * 3 * u64::from(m) + BUILD_BYTES_PER_POINT;
+pub fn build_bytes(points: u64, params: &VectorParams, payload_bytes: u64) -> u64 {
+    let element = 2 * params.datatype.bytes() as u64 + BUILD_BYTES_PER_DIM;
+    let links = BUILD_BYTES_PER_LINK * 3 * u64::from(params.hnsw.m);
+    let point = element * u64::from(params.size) + links + BUILD_BYTES_PER_POINT;
     points.saturating_mul(point).saturating_add(payload_bytes.saturating_mul(BUILD_PAYLOAD_FACTOR))
 }
 
@@ -103,6 +107,8 @@ fn cgroup_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use cairn_model::{Datatype, Distance, HnswConfig};
+
     use super::*;
 
     #[test]
@@ -112,6 +118,9 @@ mod tests {
             assert!(budget.rows_bytes as u64 + budget.ids_bytes as u64 + budget.build_bytes <= bytes * 7 / 8);
         }
         assert!(default_bytes() >= MEMORY_BYTES_MIN);
-        assert_eq!(build_bytes(u64::MAX, 65_536, 256, u64::MAX), u64::MAX);
+        let hnsw = HnswConfig { m: 256, ..HnswConfig::default() };
+        let params = VectorParams { size: 65_536, distance: Distance::Dot, datatype: Datatype::Float32, hnsw };
+        assert_eq!(build_bytes(u64::MAX, &params, u64::MAX), u64::MAX);
+        assert!(build_bytes(1, &params, 100) > 2 * 4 * 65_536 + 300);
     }
 }

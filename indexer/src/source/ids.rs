@@ -15,11 +15,11 @@ pub(super) trait Ids: Send {
     /// The file's name.
     fn file(&self) -> &str;
     /// The next id; `None` at the end.
-    fn next(&mut self) -> Result<Option<PointId>>;
+    fn read(&mut self) -> Result<Option<PointId>>;
     /// Ids that are left.
     fn rest(&mut self) -> Result<u64> {
         let mut rows = 0;
-        while self.next()?.is_some() {
+        while self.read()?.is_some() {
             rows += 1;
         }
         Ok(rows)
@@ -68,7 +68,7 @@ impl<R: BufRead> NpyIds<R> {
     ///
     /// # Errors
     /// [`Error::Malformed`]: a negative id, a file that ends early or late.
-    pub fn next(&mut self) -> Result<Option<PointId>> {
+    pub fn read(&mut self) -> Result<Option<PointId>> {
         if self.row == self.rows {
             return if self.input.ended()? {
                 Ok(None)
@@ -92,8 +92,8 @@ impl<R: BufRead + Send> Ids for NpyIds<R> {
     fn file(&self) -> &str {
         self.input.file()
     }
-    fn next(&mut self) -> Result<Option<PointId>> {
-        Self::next(self)
+    fn read(&mut self) -> Result<Option<PointId>> {
+        Self::read(self)
     }
     fn rest(&mut self) -> Result<u64> {
         Ok(self.rows - self.row)
@@ -117,7 +117,7 @@ impl<R: BufRead> IdLines<R> {
     ///
     /// # Errors
     /// [`Error::Malformed`], naming the line.
-    pub fn next(&mut self) -> Result<Option<PointId>> {
+    pub fn read(&mut self) -> Result<Option<PointId>> {
         self.number += 1;
         if !self.input.line(self.number, &mut self.line)? {
             return Ok(None);
@@ -140,7 +140,7 @@ impl<R: BufRead + Send> Ids for IdLines<R> {
     fn file(&self) -> &str {
         self.input.file()
     }
-    fn next(&mut self) -> Result<Option<PointId>> {
-        Self::next(self)
+    fn read(&mut self) -> Result<Option<PointId>> {
+        Self::read(self)
     }
 }

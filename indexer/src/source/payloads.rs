@@ -33,7 +33,7 @@ impl<R: BufRead> Payloads<R> {
     ///
     /// # Errors
     /// [`Error::Malformed`], naming the line.
-    pub fn next(&mut self) -> Result<Option<String>> {
+    pub fn read(&mut self) -> Result<Option<String>> {
         self.number += 1;
         if !self.input.line(self.number, &mut self.line)? {
             return Ok(None);

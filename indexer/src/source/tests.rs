@@ -344,11 +344,11 @@ proptest! {
         let _ = read_vecs(&bytes, Element::U8);
         let _ = read_jsonl(&bytes);
         let _ = read_jsonl(&[b"{\"vector\":[1],", &bytes[..]].concat());
-        let _ = NpyIds::new(Input::new("i", &bytes[..])).and_then(|mut ids| ids.next());
+        let _ = NpyIds::new(Input::new("i", &bytes[..])).and_then(|mut ids| ids.read());
         let mut lines = IdLines::new(Input::new("i", &bytes[..]));
-        while let Ok(Some(_)) = lines.next() {}
+        while let Ok(Some(_)) = lines.read() {}
         let mut payloads = Payloads::new(Input::new("p", &bytes[..]));
-        while let Ok(Some(_)) = payloads.next() {}
+        while let Ok(Some(_)) = payloads.read() {}
     }
 
     #[test]

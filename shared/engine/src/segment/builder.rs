@@ -139,6 +139,7 @@ impl Builder {
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
         let head = self.write_codes(&clusters, pool, watch, &mut writer)?;
+        self.vectors.lift();
         let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
         let mut links = Vec::new();
         hnsw.write(&mut links);

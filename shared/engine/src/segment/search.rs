@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `ef` where neither the request nor `k` asks for more.
-const EF_DEFAULT: usize = 128;
+const EF_DEFAULT: usize = 256;
 /// Up to so many allowed points an exact scan costs less than scoring codes first.
 const EXACT_POINTS_MAX: u64 = 256;
 /// Candidates per hit that are scored by the full code, and the least of them.

@@ -20,6 +20,8 @@ pub(super) struct Vectors {
     params: VectorParams,
     values: Values,
     kernel: &'static Kernel,
+    /// Added to minus the inner product while a graph is built; see [`Vectors::lift`].
+    lift: f32,
 }
 
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ impl Vectors {
             Datatype::Float16 => Values::F16(Vec::new()),
             Datatype::Uint8 => Values::U8(Vec::new()),
         };
-        Self { params, values, kernel: kernel::get() }
+        Self { params, values, kernel: kernel::get(), lift: 0.0 }
     }
 
     pub(super) const fn dim(&self) -> usize {
@@ -85,6 +87,36 @@ impl Vectors {
         }
     }
 
+    /// Makes distances between stored points at least 0, as the graph's pruning by ratio wants them: for inner products
+    /// by adding the largest squared length, which no inner product exceeds. For unit vectors that is half the squared L2.
+    pub(super) fn lift(&mut self) {
+        if !self.params.distance.larger_is_better() {
+            return;
+        }
+        let rows = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        self.lift = (0..rows).fold(0.0, |largest: f32, row| largest.max(0.0 - self.stored_distance(row, row)));
+    }
+
+    /// The internal distance of two rows.
+    fn stored_distance(&self, a: u32, b: u32) -> f32 {
+        let dim = self.dim();
+        let (a, b) = (a as usize * dim, b as usize * dim);
+        let kernel = self.kernel;
+        match &self.values {
+            Values::F32(values) => float_distance(
+                self.params.distance,
+                (&values[a..a + dim], &values[b..b + dim]),
+                (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32),
+            ),
+            Values::F16(values) => float_distance(
+                self.params.distance,
+                (&values[a..a + dim], &values[b..b + dim]),
+                (kernel.dot_f16, kernel.l2_f16, kernel.l1_f16),
+            ),
+            Values::U8(values) => byte_distance(kernel, self.params.distance, &values[a..a + dim], &values[b..b + dim]),
+        }
+    }
+
     /// All rows as the file has them.
     pub(super) fn bytes(&self) -> &[u8] {
         match &self.values {
@@ -126,22 +158,8 @@ impl Pairs for Vectors {
     }
 
     fn distance(&self, a: u32, b: u32) -> f32 {
-        let dim = self.dim();
-        let (a, b) = (a as usize * dim, b as usize * dim);
-        let kernel = self.kernel;
-        match &self.values {
-            Values::F32(values) => float_distance(
-                self.params.distance,
-                (&values[a..a + dim], &values[b..b + dim]),
-                (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32),
-            ),
-            Values::F16(values) => float_distance(
-                self.params.distance,
-                (&values[a..a + dim], &values[b..b + dim]),
-                (kernel.dot_f16, kernel.l2_f16, kernel.l1_f16),
-            ),
-            Values::U8(values) => byte_distance(kernel, self.params.distance, &values[a..a + dim], &values[b..b + dim]),
-        }
+        // Not below 0, where rounding of the lifted product would put duplicates.
+        (self.lift + self.stored_distance(a, b)).max(0.0)
     }
 
     fn prefetch(&self, ordinal: u32) {
@@ -376,7 +394,7 @@ mod tests {
                 for bytes in [vectors.bytes(), &shifted[1..]] {
                     let originals = Originals::new(bytes, params);
                     let exact = Exact::new(originals, &originals.vector(0).unwrap());
-                    let (a, b) = (exact.distance(1).unwrap(), vectors.distance(0, 1));
+                    let (a, b) = (exact.distance(1).unwrap(), vectors.stored_distance(0, 1));
                     assert!((a - b).abs() <= 1e-3 * b.abs().max(1.0), "{datatype:?} {distance:?}: {a} {b}");
                     assert!(originals.row(2).is_err());
                 }
@@ -392,6 +410,8 @@ mod tests {
         let mut unit = [0.0; 2];
         vectors.read(0, &mut unit);
         assert!((unit[0] - 0.6).abs() < 1e-6 && (unit[1] - 0.8).abs() < 1e-6, "{unit:?}");
-        assert_eq!(vectors.distance(1, 0), 0.0);
+        assert_eq!(vectors.stored_distance(1, 0), 0.0);
+        vectors.lift();
+        assert!(vectors.distance(0, 0) < 1e-6 && (vectors.distance(0, 1) - 1.0).abs() < 1e-6);
     }
 }
