@@ -1,6 +1,6 @@
 //! Writes the corpora that fuzzing starts from: small, valid, and with every feature of their format.
 //!
-//! usage: seeds FOLDER      one folder per target is made below it
+//! usage: cargo run --example fuzz-seeds -- FOLDER      one folder per target is made below it
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use cairn_model::{Datatype, Distance, HnswConfig, PointId, VectorParams};
 use serde_json::{Value, json};
 
 fn main() -> io::Result<()> {
-    let folder = PathBuf::from(std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: seeds FOLDER"))?);
+    let folder = PathBuf::from(std::env::args().nth(1).ok_or_else(|| io::Error::other("usage: fuzz-seeds FOLDER"))?);
     segments(&folder.join("segment_open"))?;
     filters(&folder.join("filter_json"))?;
     npy(&folder.join("npy"))?;
@@ -24,12 +24,12 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::write(folder.join(name), bytes)
 }
 
-fn payload(row: u64) -> Value {
-    let city = ["Bern", "Lhasa", "Lima"][(row % 3) as usize];
+fn payload(row: usize) -> Value {
+    let city = ["Bern", "Lhasa", "Lima"][row % 3];
     json!({
-        "city": city, "row": row, "price": row as f64 / 4.0, "open": row % 2 == 0,
+        "city": city, "row": row, "price": row as f64 / 4.0, "open": row.is_multiple_of(2),
         "at": format!("2024-{:02}-03T04:05:06Z", 1 + row % 12), "tags": (0..row % 4).collect::<Vec<_>>(),
-        "place": {"floor": row % 5}, "note": if row % 5 == 0 { Value::Null } else { json!("a longer text that is no keyword") },
+        "place": {"floor": row % 5}, "note": if row.is_multiple_of(5) { Value::Null } else { json!("a longer text that is no keyword") },
     })
 }
 
@@ -51,7 +51,7 @@ fn segments(folder: &Path) -> io::Result<()> {
                 builder.push(id, &vector, payload.as_object()).map_err(io::Error::other)?;
             }
             let mut bytes = Vec::new();
-            builder.write(&pool, &Unwatched, &mut bytes)?.map_err(io::Error::other)?;
+            builder.write(&pool, &Unwatched, &mut bytes).map_err(io::Error::other)?;
             write(folder, &format!("{distance:?}-{datatype:?}-{points}"), &bytes)?;
         }
     }
@@ -83,7 +83,7 @@ fn npy(folder: &Path) -> io::Result<()> {
         }
         header.push('\n');
         let length = u16::try_from(header.len()).map_err(io::Error::other)?.to_le_bytes();
-        let data: Vec<u8> = (0..6 * element_bytes).map(|byte| byte as u8).collect();
+        let data: Vec<u8> = (0..6 * element_bytes).map(|byte: u8| byte).collect();
         let bytes = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &data].concat();
         write(folder, &descr[1..], &bytes)?;
     }
