@@ -8,7 +8,7 @@
 //! | `.parquet` | yes | optional | the other columns |
 //!
 //! All but Parquet may be compressed as a whole: `.gz` or `.zst`. Ids and payloads of the first two formats come from files
-//! of their own ([`ids`], [`payloads`]), row by row. Without ids a point's id is its row number, from 0.
+//! of their own (`ids`, `payloads`), row by row. Without ids a point's id is its row number, from 0.
 //!
 //! The parsers take any reader, trust nothing, and name the byte, line or row that is wrong.
 

@@ -2,7 +2,7 @@
 //!
 //! One decision serves three readers (DESIGN.md, section 6): a cold reader fetches a cluster as one range, link
 //! deltas are small, and warm memory access is local. The partition is a tree of k-means splits, at most
-//! [`BRANCHES_MAX`] ways at a time, until a part has at most [`CLUSTER_POINTS_MAX`] points; the children of a
+//! 16 ways at a time, until a part has at most [`CLUSTER_POINTS_MAX`] points; the children of a
 //! split are chained by nearness, so that neighbouring clusters are near one another too. A split costs
 //! `n * branches * dim`, so the whole costs `n * 16 * log16(n / 256) * dim` multiplications and not
 //! `n * (n / 256) * dim` as flat k-means would.
@@ -135,10 +135,10 @@ impl<R: Rows> Split<'_, R> {
         let dim = self.rows.dim();
         let sample_count = part.len().min(branches * SAMPLE_PER_BRANCH);
         // A stride with a random phase samples without repetition.
-        let phase = random.below(part.len() as u64);
-        let sample: Vec<u32> = (0..sample_count)
-            .map(|i| part[((i as u64 * part.len() as u64 / sample_count as u64 + phase) % part.len() as u64) as usize])
-            .collect();
+        #[expect(clippy::cast_possible_truncation, reason = "below a length, which is a usize")]
+        let phase = random.below(part.len() as u64) as usize;
+        let sample: Vec<u32> =
+            (0..sample_count).map(|i| part[(i * part.len() / sample_count + phase) % part.len()]).collect();
         let mut vectors = vec![0.0; sample_count * dim];
         for (row, out) in sample.iter().zip(vectors.chunks_exact_mut(dim)) {
             self.rows.read(*row, out);

@@ -7,6 +7,8 @@
 //!
 //! `error`, `seed` and `watch` lie below all of them.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "small numbers in tests"))]
+
 pub mod cluster;
 pub mod codec;
 mod error;

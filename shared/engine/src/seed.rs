@@ -15,7 +15,6 @@ impl SplitMix64 {
     }
 
     /// 64 uniform bits.
-    #[expect(clippy::should_implement_trait, reason = "an endless generator is no useful iterator")]
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -26,9 +25,7 @@ impl SplitMix64 {
 
     /// Uniform in `0..bound` (0 when `bound` is 0), by the high half of a product; the bias is below 2^-32.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        #[expect(clippy::cast_possible_truncation, reason = "the high 64 bits of a 128-bit product")]
-        let high = ((self.next() as u128 * bound as u128) >> 64) as u64;
-        high
+        ((self.next() as u128 * bound as u128) >> 64) as u64
     }
 
     /// Uniform in `[0, 1)`, 53 bits.

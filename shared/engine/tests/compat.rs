@@ -4,6 +4,13 @@
 //! went in. Fixtures are never rewritten. A new version adds one:
 //! `CAIRN_FIXTURE=$PWD/tests/fixtures/segment-vN.seg cargo test -p cairn-engine --test compat`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "small numbers in a test"
+)]
+
 use std::{path::PathBuf, sync::Arc};
 
 use cairn_engine::{
@@ -26,7 +33,7 @@ fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
     let mut random = SplitMix64::new(row);
     let centre = (row % 9) as f32;
     let vector = (0..DIM).map(|d| centre + (d % 9) as f32 * 0.5 + random.unit() as f32).collect();
-    let id = if row % 4 == 0 {
+    let id = if row.is_multiple_of(4) {
         PointId::Uuid(uuid::Uuid::from_u128(u128::from(row) << 70 | 7))
     } else {
         PointId::Num(row * row)
@@ -34,7 +41,7 @@ fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
     let city = ["Bern", "Basel", "Genève"][row as usize % 3];
     let payload = json!({
         "row": row, "city": city, "tags": [format!("t{}", row % 11), "all"],
-        "height": row as f64 / 8.0 + 0.5, "open": row % 2 == 0, "at": format!("2024-01-{:02}T00:00:00Z", row % 28 + 1),
+        "height": row as f64 / 8.0 + 0.5, "open": row.is_multiple_of(2), "at": format!("2024-01-{:02}T00:00:00Z", row % 28 + 1),
         "nothing": null, "nested": {"parts": [{"n": row}, {"n": row + 1}]},
     });
     (id, vector, payload.as_object().unwrap().clone())

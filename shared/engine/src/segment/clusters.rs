@@ -44,13 +44,13 @@ impl<'a> ClustersView<'a> {
         Ok(Self { bytes, count, dim, points })
     }
 
-    /// Clusters.
+    /// How many clusters there are; at least one.
     #[must_use]
-    pub const fn len(&self) -> u32 {
+    pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// First ordinal of a cluster; of `len()`, the number of points.
+    /// First ordinal of a cluster; of `count()`, the number of points.
     #[must_use]
     pub fn start(&self, cluster: u32) -> u32 {
         u32_at(self.bytes, cluster as usize * 4)
@@ -93,7 +93,7 @@ mod tests {
         let bytes = encode(&clusters, 3);
         let view = ClustersView::open(&bytes, 2, 3, 5).unwrap();
         view.verify().unwrap();
-        assert_eq!((view.start(1), view.start(2), view.len()), (2, 5, 2));
+        assert_eq!((view.start(1), view.start(2), view.count()), (2, 5, 2));
         let centroid = view.centroid(0);
         assert!(centroid.iter().zip([1.0, -2.0, 0.5]).all(|(a, b): (&f32, f32)| (a - b).abs() <= 1.0 / 127.0));
         assert_eq!(view.centroid(1), [0.0; 3]);

@@ -66,7 +66,7 @@ impl Segment {
                 CodecKind::Nibbles => "nibbles",
                 CodecKind::Originals => "originals",
             },
-            clusters: self.clusters()?.len(),
+            clusters: self.clusters()?.count(),
             links: links.link_count(),
             bits_per_link: links.bits_per_link(),
             fields: self.fields()?.describe()?,

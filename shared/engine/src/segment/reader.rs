@@ -101,7 +101,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Corrupt`], naming the section.
     pub fn verify(&self) -> Result<()> {
-        let preamble = self.source.bytes(0, MAGIC.len() as u64);
+        let preamble = self.source.bytes(0, MAGIC.as_slice().len() as u64);
         if preamble != Some(&MAGIC) {
             return Err(Error::corrupt("file", 0, "the magic is missing"));
         }

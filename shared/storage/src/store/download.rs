@@ -112,12 +112,13 @@ mod tests {
         assert_eq!(missing.kind, ErrorKind::NotFound);
 
         let size = RANGE_BYTES * 20;
-        objects.put(&"a/b.npy".into(), vec![0; size as usize].into()).await.unwrap();
+        let length = usize::try_from(size).unwrap();
+        objects.put(&"a/b.npy".into(), vec![0; length].into()).await.unwrap();
         let replace = |done, _| {
             if done == RANGE_BYTES {
                 // Memory never waits.
                 let path = "a/b.npy".into();
-                objects.put(&path, vec![1; size as usize].into()).now_or_never().unwrap().unwrap();
+                objects.put(&path, vec![1; length].into()).now_or_never().unwrap().unwrap();
             }
         };
         let changed = store.download(&dir.path().join("y"), &replace).await.unwrap_err();
