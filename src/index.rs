@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use cairn_indexer::{Bytes, IndexJob, IndexOptions, Report};
+use bytesize::ByteSize;
+use cairn_indexer::{IndexJob, IndexOptions, Report};
 use cairn_model::{CollectionName, Distance};
 use cairn_searcher::StoreSettings;
 use cairn_storage::Store;
@@ -76,7 +77,7 @@ pub(crate) fn print(report: &Report, url: &str) {
         "{} {}: {points} points in {segments} segment{many}, {}, in {url} (read {:.1} s, built {:.1} s)",
         if report.replaced { "Replaced" } else { "Indexed" },
         report.collection,
-        Bytes(report.bytes),
+        ByteSize(report.bytes),
         report.read_s,
         report.build_s,
     );

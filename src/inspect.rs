@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
 use cairn_engine::segment::{Description, Segment};
-use cairn_indexer::Bytes;
 use cairn_model::CollectionName;
 use cairn_searcher::{SearchSettings, StoreSettings};
 use cairn_storage::{Cache, CacheOptions, Catalog, Collection, SegmentEntry, Store};
@@ -82,7 +82,7 @@ async fn collections(catalog: &Catalog, as_json: bool) -> Result<()> {
         let (count, bytes) = segments(collection);
         let (name, points, shards) = (&collection.doc.name, collection.points(), collection.manifests.len());
         let vectors = vectors(collection);
-        println!("{name:<32} {points:>12} {shards:>7} {count:>9} {:>12}  {vectors}", Bytes(bytes).to_string());
+        println!("{name:<32} {points:>12} {shards:>7} {count:>9} {:>12}  {vectors}", ByteSize(bytes).to_string());
     }
     Ok(())
 }
@@ -133,19 +133,19 @@ fn show_collection(collection: &Collection, verified: Option<u64>, as_json: bool
             hnsw.m, hnsw.ef_construct, hnsw.full_scan_threshold
         );
     }
-    println!("points      {} in {count} segments, {}", collection.points(), Bytes(bytes));
+    println!("points      {} in {count} segments, {}", collection.points(), ByteSize(bytes));
     for manifest in &collection.manifests {
         println!(
             "shard {}: manifest version {}, log position {}",
             manifest.shard, manifest.version, manifest.log_position
         );
         for entry in &manifest.segments {
-            let (id, points, size) = (&entry.id, entry.points, Bytes(entry.bytes));
+            let (id, points, size) = (&entry.id, entry.points, ByteSize(entry.bytes));
             println!("  {id}  {points:>10} points  {:>12}  xxh3 {}", size.to_string(), entry.checksum);
         }
     }
     if let Some(bytes) = verified {
-        println!("verified    {} of segments: every checksum and reference is right", Bytes(bytes));
+        println!("verified    {} of segments: every checksum and reference is right", ByteSize(bytes));
     }
     Ok(())
 }

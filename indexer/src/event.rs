@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Bytes;
+    use bytesize::ByteSize;
 
     #[test]
     fn an_event_becomes_a_job() {
@@ -85,7 +85,7 @@ mod tests {
             ("s3://b/cairn", "s3://b/x.npy", Some(Distance::Euclid))
         );
         let options = job.options;
-        assert_eq!((options.shards, options.m, options.memory), (Some(4), Some(32), Some(Bytes(1 << 30))));
+        assert_eq!((options.shards, options.m, options.memory), (Some(4), Some(32), Some(ByteSize(1 << 30))));
         assert_eq!(options.datatype, Some(cairn_model::Datatype::Float16));
         assert!(options.replace);
     }

@@ -1,7 +1,8 @@
 //! What can be asked of a job: the same names as flags and as keys of a Lambda event's `options` (there with `_` for `-`).
 
-use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf};
 
+use bytesize::ByteSize;
 use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, VectorParams};
 use serde::{Deserialize, Deserializer, de};
 
@@ -46,7 +47,7 @@ pub struct IndexOptions {
     pub replace: bool,
     /// Memory bound, like 512MiB or 4GB. Default: half of what is available
     #[arg(long, value_name = "BYTES")]
-    pub memory: Option<Bytes>,
+    pub memory: Option<ByteSize>,
     /// Threads that build. Default: one for every core
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -67,9 +68,9 @@ impl IndexOptions {
     pub fn memory_bytes(&self) -> Result<u64> {
         match self.memory {
             None => Ok(memory::default_bytes()),
-            Some(Bytes(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
+            Some(ByteSize(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
             Some(bytes) => {
-                Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", Bytes(MEMORY_BYTES_MIN))))
+                Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", ByteSize(MEMORY_BYTES_MIN))))
             }
         }
     }
@@ -168,80 +169,10 @@ fn datatype_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result
     text.map(|text| parse_datatype(&text).map_err(de::Error::custom)).transpose()
 }
 
-/// A number of bytes: `1000000`, `512MiB`, `4GB` (`MB` is a million, `MiB` is 2 to the 20th).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "k" | "kb" => 1_000,
-            "m" | "mb" => 1_000_000,
-            "g" | "gb" => 1_000_000_000,
-            "t" | "tb" => 1_000_000_000_000,
-            "kib" => 1 << 10,
-            "mib" => 1 << 20,
-            "gib" => 1 << 30,
-            "tib" => 1 << 40,
-            _ => return Err(format!("'{text}' is no number of bytes: expected a number like 512MiB or 4GB")),
-        };
-        let number: u64 =
-            number.parse().map_err(|_| format!("'{text}' is no number of bytes: expected one like 4GB"))?;
-        number.checked_mul(unit).map(Self).ok_or_else(|| format!("'{text}' is more than fits 64 bits"))
-    }
-}
-
-impl std::fmt::Display for Bytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-        match self.0 {
-            0..1024 => write!(f, "{} B", self.0),
-            bytes => {
-                let unit = (bytes.ilog2() / 10).min(4);
-                let name = ["B", "KiB", "MiB", "GiB", "TiB"][unit as usize];
-                write!(f, "{:.1} {name}", bytes as f64 / (1u64 << (10 * unit)) as f64)
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Number(u64),
-            Text(String),
-        }
-        match Either::deserialize(deserializer)? {
-            Either::Number(number) => Ok(Self(number)),
-            Either::Text(text) => text.parse().map_err(de::Error::custom),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::Element;
-
-    #[test]
-    fn bytes_are_read_and_shown() {
-        for (text, bytes) in [("7", 7), ("2k", 2_000), ("512MiB", 512 << 20), ("4G", 4_000_000_000), ("1 GiB", 1 << 30)]
-        {
-            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
-        }
-        for bad in ["", "G", "1.5G", "-1", "1X", "99999999999TiB"] {
-            assert!(bad.parse::<Bytes>().is_err(), "{bad}");
-        }
-        assert_eq!(Bytes(1536).to_string(), "1.5 KiB");
-        assert_eq!(Bytes(64 << 20).to_string(), "64.0 MiB");
-    }
 
     #[test]
     fn an_option_decides_then_the_collection_then_the_source() {
@@ -265,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_bound_below_the_smallest_is_refused() {
-        let options = IndexOptions { memory: Some(Bytes(1 << 20)), ..IndexOptions::default() };
+        let options = IndexOptions { memory: Some(ByteSize(1 << 20)), ..IndexOptions::default() };
         assert!(options.memory_bytes().unwrap_err().to_string().contains("64.0 MiB"));
     }
 }

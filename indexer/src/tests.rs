@@ -15,7 +15,9 @@ use cairn_storage::{Cache, CacheOptions, Catalog, Store, StoreOptions};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bytes, Error, IndexJob, IndexOptions, Progress, Report, Result, Stage, Unwatched, index};
+use bytesize::ByteSize;
+
+use crate::{Error, IndexJob, IndexOptions, Progress, Report, Result, Stage, Unwatched, index};
 
 const DIM: usize = 6;
 
@@ -87,7 +89,7 @@ impl Place {
             options: IndexOptions {
                 shards: Some(3),
                 temp_dir: Some(temporary),
-                memory: Some(Bytes(64 << 20)),
+                memory: Some(ByteSize(64 << 20)),
                 threads: std::num::NonZeroUsize::new(2),
                 ..IndexOptions::default()
             },
@@ -339,7 +341,7 @@ mod bound {
                 distance: Some(Distance::Euclid),
                 options: IndexOptions {
                     shards: Some(2),
-                    memory: Some(Bytes(64 << 20)),
+                    memory: Some(ByteSize(64 << 20)),
                     threads: std::num::NonZeroUsize::new(2),
                     temp_dir: Some(folder.to_owned()),
                     ..IndexOptions::default()
@@ -349,9 +351,14 @@ mod bound {
             index(job, &store, Arc::new(Unwatched), CancellationToken::new()).await.unwrap()
         });
         let peak = peak_bytes();
-        println!("peak {} of a bound of {}, {} segments", Bytes(peak), Bytes(report.memory_bytes), report.segments);
+        println!(
+            "peak {} of a bound of {}, {} segments",
+            ByteSize(peak),
+            ByteSize(report.memory_bytes),
+            report.segments
+        );
         assert_eq!(report.points, ROWS as u64);
         assert!(report.segments > 4 && report.spilled_bytes > 200 << 20, "{report:?}");
-        assert!(peak < report.memory_bytes + PROGRAM_BYTES, "a peak of {}", Bytes(peak));
+        assert!(peak < report.memory_bytes + PROGRAM_BYTES, "a peak of {}", ByteSize(peak));
     }
 }

@@ -32,4 +32,4 @@ pub use http::{Server, router, serve};
 pub use request::{NamedVector, Page, Query, Record, Request, ScoredPoint, Scroll};
 pub use searcher::Searcher;
 pub use select::{PayloadSelector, VectorSelector};
-pub use settings::{HttpSettings, LAMBDA_VARIABLE, SearchSettings, Secret, Settings, Size, StoreSettings};
+pub use settings::{HttpSettings, LAMBDA_VARIABLE, SearchSettings, Secret, Settings, StoreSettings};

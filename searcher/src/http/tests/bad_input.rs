@@ -1,12 +1,13 @@
 //! Requests that are wrong, and exactly what is said to them.
 
+use bytesize::ByteSize;
 use cairn_model::{Distance, limits};
 use serde_json::json;
 
 use super::fixture::{Fixture, http_settings, points, request, schema};
 use crate::{
     http::DeadlineAt,
-    settings::{SearchSettings, Secret, Size},
+    settings::{SearchSettings, Secret},
 };
 
 async fn fixture() -> Fixture {
@@ -94,8 +95,8 @@ async fn each_mistake_has_its_words() {
 #[tokio::test]
 async fn sizes_are_limited() {
     let small = Fixture::with(
-        crate::HttpSettings { max_body: Size(100), ..http_settings() },
-        SearchSettings { max_answer: Some(Size(1_000)), ..SearchSettings::default() },
+        crate::HttpSettings { max_body: ByteSize(100), ..http_settings() },
+        SearchSettings { max_answer: Some(ByteSize(1_000)), ..SearchSettings::default() },
     )
     .await;
     small.publish("c", &schema("", Distance::Dot, 1), &points(50)).await;

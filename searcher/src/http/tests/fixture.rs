@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     http::{Request, Response},
 };
+use bytesize::ByteSize;
 use cairn_engine::{Unwatched, segment::Builder};
 use cairn_model::{CollectionName, CollectionSchema, Datatype, Distance, HnswConfig, Payload, PointId, VectorParams};
 use cairn_storage::{Cache, CacheOptions, Catalog, Expect, SegmentEntry, Store, StoreOptions};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     Searcher,
     http::router,
-    settings::{HttpSettings, SearchSettings, Size},
+    settings::{HttpSettings, SearchSettings},
 };
 
 /// Dimensions of every collection here.
@@ -60,7 +61,7 @@ pub(super) fn http_settings() -> HttpSettings {
         api_key: None,
         read_only_api_key: None,
         request_timeout: 60,
-        max_body: Size(1 << 20),
+        max_body: ByteSize(1 << 20),
         max_requests: 64,
     }
 }
