@@ -17,6 +17,9 @@ use crate::{
 const EF_DEFAULT: usize = 256;
 /// Up to so many allowed points an exact scan costs less than scoring codes first.
 const EXACT_POINTS_MAX: u64 = 256;
+/// Candidates per hit that a walk or scan over codes keeps at least: the true nearest are practically always among twice
+/// as many by high nibble, and often not among just as many.
+const COARSE_PER_HIT: usize = 2;
 /// Candidates per hit that are scored by the full code, and the least of them.
 const FINE_PER_HIT: usize = 4;
 const FINE_MIN: usize = 48;
@@ -247,11 +250,12 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Candidates to keep: what was asked for, but never fewer than the hits need.
     fn ef(&self, params: SearchParams) -> usize {
-        let asked = params
-            .ef
-            .map_or_else(|| EF_DEFAULT.max(self.segment.params().hnsw.ef_construct as usize), |ef| ef as usize);
-        asked.max(self.k).min(self.segment.len() as usize)
+        let built = self.segment.params().hnsw.ef_construct as usize;
+        let asked = params.ef.map_or(EF_DEFAULT.max(built), |ef| ef as usize);
+        let needed = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
+        asked.max(needed).min(self.segment.len() as usize)
     }
 
     fn codes(&self) -> Result<Codes<'a>> {

@@ -171,6 +171,20 @@ fn graph_and_scan_find_nearly_all_for_every_metric_and_datatype() {
 }
 
 #[test]
+fn many_hits_are_as_good_as_few() {
+    let sample = Sample::new(2_500, 48, Datatype::Float32, 12);
+    for (threshold, strategy) in [(1, Strategy::Graph), (10_000, Strategy::Scan)] {
+        let mut params = params(48, Distance::Euclid, Datatype::Float32);
+        params.hnsw.full_scan_threshold = threshold;
+        let segment = sample.segment(params);
+        let found = segment.search(&query(&sample.vectors[7], 600, false, None), &Unwatched).unwrap();
+        assert_eq!((found.strategy, found.hits.len()), (strategy, 600));
+        let recall = recall(&found.hits, &truth(&segment, &sample.vectors[7], 600, None));
+        assert!(recall >= 0.99, "{strategy:?}: {recall}");
+    }
+}
+
+#[test]
 fn filters_hold_under_every_plan() {
     let sample = Sample::new(3_000, 40, Datatype::Float32, 4);
     let segment = sample.segment(params(40, Distance::Euclid, Datatype::Float32));
