@@ -180,7 +180,7 @@ fn json_lines(path: &Path) -> Vec<Value> {
 
 /// Search parameters, how many questions, and the floor of the recall without a filter.
 fn unfiltered() -> [(Value, usize, f64); 3] {
-    [(json!({"exact": true}), 20, 1.0), (json!({}), 500, 0.98), (json!({"hnsw_ef": 400}), 500, 0.995)]
+    [(json!({"exact": true}), 20, 1.0), (json!({}), 500, 0.98), (json!({"hnsw_ef": 800}), 500, 0.995)]
 }
 
 fn full(set: &str) -> PathBuf {
