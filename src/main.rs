@@ -49,11 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli);
-    let ended = match cli.command {
-        Command::Bench(args) => bench::run(&args),
-        command => run(command),
-    };
-    match ended {
+    match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", failure::message(&error));
