@@ -1,6 +1,6 @@
 //! One query, one segment: which plan, and the plans.
 
-use cairn_model::{Datatype, SearchParams, Usage, VectorQuery};
+use cairn_model::{Datatype, QuantizationSearch, SearchParams, Usage, VectorQuery};
 use roaring::RoaringBitmap;
 
 use super::{
@@ -96,6 +96,7 @@ impl Segment {
             exact,
             coded: unit.as_ref().unwrap_or(&query.vector),
             k: query.k.clamp(1, self.len() as usize),
+            quantization: query.params.quantization,
             watch,
             scored: 0,
         };
@@ -154,6 +155,7 @@ struct Search<'a> {
     /// The query as the codec takes it.
     coded: &'a [f32],
     k: usize,
+    quantization: QuantizationSearch,
     watch: &'a dyn Watch,
     scored: u64,
 }
@@ -209,9 +211,9 @@ impl<'a> Search<'a> {
         self.rescore(found, &codes)
     }
 
-    /// The best candidates by full code, the best of those by original vector.
+    /// The best candidates by full code, the best of those by original vector, unless the request wants the codes' order.
     fn rescore(&mut self, mut found: Vec<Candidate>, codes: &Codes<'_>) -> Result<Vec<Hit>> {
-        found.truncate((self.k * FINE_PER_HIT).max(FINE_MIN));
+        found.truncate((self.k * FINE_PER_HIT).max(FINE_MIN).max(self.oversampled().unwrap_or(0)));
         for &(_, ordinal) in &found {
             crate::kernel::prefetch(codes.low(ordinal));
         }
@@ -220,7 +222,11 @@ impl<'a> Search<'a> {
         }
         self.scored += found.len() as u64;
         found.sort_unstable_by(nearer);
-        found.truncate((self.k * EXACT_PER_HIT).max(EXACT_MIN));
+        if self.quantization.rescore == Some(false) && !self.quantization.ignore {
+            found.truncate(self.k);
+            return Ok(hits(found));
+        }
+        found.truncate(self.oversampled().unwrap_or((self.k * EXACT_PER_HIT).max(EXACT_MIN)));
         for &(_, ordinal) in &found {
             self.exact.prefetch(ordinal);
         }
@@ -250,12 +256,24 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Candidates to rescore, where the request says how many: never fewer than the hits, nor more than there are points.
+    fn oversampled(&self) -> Option<usize> {
+        let factor = self.quantization.oversampling.filter(|_| !self.quantization.ignore)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates; 0 for what is no number"
+        )]
+        let wanted = (self.k as f64 * f64::from(factor)).ceil() as usize;
+        Some(wanted.clamp(self.k, self.segment.len() as usize))
+    }
+
     /// Candidates to keep: what was asked for, but never fewer than the hits need.
     fn ef(&self, params: SearchParams) -> usize {
         let built = self.segment.params().hnsw.ef_construct as usize;
         let asked = params.ef.map_or(EF_DEFAULT.max(built), |ef| ef as usize);
         let needed = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
-        asked.max(needed).min(self.segment.len() as usize)
+        asked.max(needed).max(self.oversampled().unwrap_or(0)).min(self.segment.len() as usize)
     }
 
     fn codes(&self) -> Result<Codes<'a>> {
