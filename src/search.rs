@@ -77,7 +77,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         query: Query::Vector(args::vector(&args.vector)?),
         using: args.using,
         filter: args.filter.as_deref().map(args::filter).transpose()?,
-        params: SearchParams { ef: args.ef, exact: args.exact },
+        params: SearchParams { ef: args.ef, exact: args.exact, ..SearchParams::default() },
         limit: args.limit,
         offset: 0,
         score_threshold: None,

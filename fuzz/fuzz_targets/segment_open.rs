@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
                 vector: vec![0.5; dim as usize],
                 filter: filter.clone(),
                 k: 10,
-                params: SearchParams { ef: Some(32), exact },
+                params: SearchParams { ef: Some(32), exact, ..SearchParams::default() },
                 score_threshold: None,
             };
             let _ = segment.search(&query, &Unwatched);

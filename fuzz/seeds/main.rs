@@ -41,7 +41,7 @@ fn segments(folder: &Path) -> io::Result<()> {
             let hnsw =
                 HnswConfig { m: 4, ef_construct: 16, full_scan_threshold: if points == 90 { 0 } else { 10_000 } };
             let name = if at == 0 { "" } else { "stone" };
-            let params = VectorParams { size: 9, distance, datatype, hnsw };
+            let params = VectorParams { datatype, hnsw, ..VectorParams::new(9, distance) };
             let mut builder = Builder::new(name, params, 7);
             for row in 0..points {
                 let vector: Vec<f32> = (0..9).map(|d| ((row * 37 + d * 11) % 101) as f32).collect();

@@ -77,7 +77,8 @@ mod tests {
     fn an_event_becomes_a_job() {
         let event = json!({
             "source": "s3://b/x.npy", "collection": "c", "distance": "l2", "store": "s3://b/cairn",
-            "options": {"shards": 4, "m": 32, "datatype": "f16", "memory": "1GiB", "replace": true, "vector_name": "v"}
+            "options": {"shards": 4, "m": 32, "datatype": "f16", "memory": "1GiB", "replace": true, "vector_name": "v",
+                        "originals": "none", "preset": "speed"}
         });
         let (store, job) = Event::parse(event).unwrap().into_job(None).unwrap();
         assert_eq!(
@@ -87,6 +88,7 @@ mod tests {
         let options = job.options;
         assert_eq!((options.shards, options.m, options.memory), (Some(4), Some(32), Some(ByteSize(1 << 30))));
         assert_eq!(options.datatype, Some(cairn_model::Datatype::Float16));
+        assert_eq!((options.originals, options.preset), (Some(false), Some(cairn_model::Preset::Speed)));
         assert!(options.replace);
     }
 
@@ -105,6 +107,9 @@ mod tests {
             (json!({"source": "s", "collection": "c", "stoer": "x"}), "stoer"),
             (json!({"source": "s", "collection": "c", "options": {"shard": 1}}), "shard"),
             (json!({"source": "s", "collection": "c", "options": {"datatype": "f64"}}), "f64"),
+            (json!({"source": "s", "collection": "c", "options": {"originals": true}}), "expected a string"),
+            (json!({"source": "s", "collection": "c", "options": {"originals": "some"}}), "expected keep or none"),
+            (json!({"source": "s", "collection": "c", "options": {"preset": "fast"}}), "unknown variant `fast`"),
             (json!({"source": "s", "collection": "c", "options": {"threads": 0}}), "zero"),
             (json!({"source": "s", "collection": "c", "distance": "hamming"}), "hamming"),
             (json!([]), "event"),

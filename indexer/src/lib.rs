@@ -29,6 +29,6 @@ pub use error::{Error, Place, Result};
 pub use event::Event;
 pub use index::index;
 pub use job::{IndexJob, Report};
-pub use options::{IndexOptions, parse_datatype};
+pub use options::{IndexOptions, parse_datatype, parse_originals};
 pub use pool::build_pool;
 pub use progress::{Progress, Stage, Unwatched};

@@ -18,9 +18,8 @@
 //! (2 * bytes of an element + [`BUILD_BYTES_PER_DIM`]) * d  +  [`BUILD_BYTES_PER_LINK`] * 3m  +  [`BUILD_PAYLOAD_FACTOR`] * p  +  [`BUILD_BYTES_PER_POINT`]
 //! ```
 
-use std::{fs, path::Path};
-
 use cairn_model::VectorParams;
+use cairn_storage::machine::Memory;
 
 /// The smallest bound that is accepted.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -65,49 +64,15 @@ pub fn build_bytes(points: u64, params: &VectorParams, payload_bytes: u64) -> u6
     points.saturating_mul(point).saturating_add(payload_bytes.saturating_mul(BUILD_PAYLOAD_FACTOR))
 }
 
-/// Half of the memory that this process may still take: the least of the machine's available memory, the control group's limit
-/// and, inside Lambda, the function's size.
+/// Half of the memory that this process may have: see [`Memory::most_bytes`].
 #[must_use]
 pub fn default_bytes() -> u64 {
-    let lambda = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
-    let lambda = lambda.and_then(|mib| mib.parse::<u64>().ok()).map(|mib| mib << 20);
-    let least = [available_bytes(), cgroup_bytes(), lambda].into_iter().flatten().min();
-    (least.unwrap_or(UNKNOWN_BYTES) / 2).max(MEMORY_BYTES_MIN)
-}
-
-/// `MemAvailable` of Linux.
-fn available_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-}
-
-/// The tightest limit of the control groups (version 2, else 1) around this process.
-fn cgroup_bytes() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut least = None;
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            _ => continue,
-        };
-        // Limits of outer groups hold as well. Inside a container the group's path may not exist below its own root.
-        for ancestor in Path::new(group.trim_start_matches('/')).ancestors() {
-            let text = fs::read_to_string(Path::new(root).join(ancestor).join(file)).unwrap_or_default();
-            // "max", and version 1's largest number, mean no limit.
-            let limit = text.trim().parse::<u64>().ok().filter(|&bytes| bytes < 1 << 60);
-            least = least.into_iter().chain(limit).min();
-        }
-    }
-    least
+    (Memory::here().most_bytes().unwrap_or(UNKNOWN_BYTES) / 2).max(MEMORY_BYTES_MIN)
 }
 
 #[cfg(test)]
 mod tests {
-    use cairn_model::{Datatype, Distance, HnswConfig};
+    use cairn_model::{Distance, HnswConfig};
 
     use super::*;
 
@@ -119,7 +84,7 @@ mod tests {
         }
         assert!(default_bytes() >= MEMORY_BYTES_MIN);
         let hnsw = HnswConfig { m: 256, ..HnswConfig::default() };
-        let params = VectorParams { size: 65_536, distance: Distance::Dot, datatype: Datatype::Float32, hnsw };
+        let params = VectorParams { hnsw, ..VectorParams::new(65_536, Distance::Dot) };
         assert_eq!(build_bytes(u64::MAX, &params, u64::MAX), u64::MAX);
         assert!(build_bytes(1, &params, 100) > 2 * 4 * 65_536 + 300);
     }

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use bytesize::ByteSize;
-use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Preset, VectorParams};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -27,6 +27,14 @@ pub struct IndexOptions {
     #[arg(long, value_parser = parse_datatype)]
     #[serde(deserialize_with = "datatype_from_text")]
     pub datatype: Option<Datatype>,
+    /// Whether the vectors themselves are kept beside their 8-bit codes: keep, or none for a file half the size and less,
+    /// whose vectors and scores come from the codes. Default: keep
+    #[arg(long, value_name = "keep|none", value_parser = parse_originals)]
+    #[serde(deserialize_with = "originals_from_text")]
+    pub originals: Option<bool>,
+    /// What the build spends its time on: recall, balanced or speed. Default: balanced
+    #[arg(long, value_name = "PRESET")]
+    pub preset: Option<Preset>,
     /// The vector's name. Default: the unnamed vector
     #[arg(long, value_name = "NAME")]
     pub vector_name: Option<String>,
@@ -99,18 +107,23 @@ impl IndexOptions {
         })?;
         let hnsw = params.map_or_else(HnswConfig::default, |p| p.hnsw);
         let params = VectorParams {
-            size: u32::try_from(layout.dim).unwrap_or(u32::MAX),
-            distance,
             datatype: self.datatype.or(params.map(|p| p.datatype)).unwrap_or(layout.element.datatype()),
             hnsw: HnswConfig {
                 m: self.m.unwrap_or(hnsw.m),
                 ef_construct: self.ef_construct.unwrap_or(hnsw.ef_construct),
                 full_scan_threshold: self.full_scan_threshold.unwrap_or(hnsw.full_scan_threshold),
             },
+            originals: self.originals.or(params.map(|p| p.originals)).unwrap_or(true),
+            preset: self.preset.or(params.map(|p| p.preset)).unwrap_or_default(),
+            ..VectorParams::new(u32::try_from(layout.dim).unwrap_or(u32::MAX), distance)
         };
         let name = self.vector_name.as_deref().or(old.map(|(name, _)| name)).unwrap_or_default();
         let shards = self.shards.or(existing.map(|schema| schema.shard_count)).unwrap_or(1);
-        let schema = CollectionSchema::single(name, params, shards);
+        let mut schema = CollectionSchema::single(name, params, shards);
+        if let Some(existing) = existing {
+            schema.quantization = existing.quantization;
+            schema.vector_quantization.clone_from(&existing.vector_quantization);
+        }
         schema.validate().map_err(schema_error)?;
         Ok(schema)
     }
@@ -145,10 +158,34 @@ pub(crate) fn check_agrees(found: &CollectionSchema, asked: &CollectionSchema) -
     if old.hnsw != new.hnsw {
         return differ("hnsw_config", format!("{:?}", old.hnsw), format!("{:?}", new.hnsw));
     }
+    if old.originals != new.originals {
+        let name = |kept: bool| if kept { "originals" } else { "no originals" };
+        return differ("originals", name(old.originals).into(), name(new.originals).into());
+    }
+    if old.preset != new.preset {
+        return differ("preset", old.preset.to_string(), new.preset.to_string());
+    }
     if found.shard_count != asked.shard_count {
         return differ("shards", found.shard_count.to_string(), asked.shard_count.to_string());
     }
     Ok(())
+}
+
+/// Whether originals are kept.
+///
+/// # Errors
+/// Names the text and what was expected.
+pub fn parse_originals(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "keep" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(format!("unknown choice '{text}': expected keep or none")),
+    }
+}
+
+fn originals_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<bool>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse_originals(&text).map_err(de::Error::custom)).transpose()
 }
 
 /// A datatype from its name.
@@ -189,6 +226,19 @@ mod tests {
         assert_eq!((params.distance, params.datatype, params.hnsw.m), (Distance::Dot, Datatype::Float16, 8));
         assert!(check_agrees(&first, &second).unwrap_err().to_string().starts_with("hnsw_config"));
         assert!(check_agrees(&first, &first).is_ok());
+
+        let options = IndexOptions { originals: Some(false), preset: Some(Preset::Recall), ..IndexOptions::default() };
+        let layout = Layout { dim: 32, ..layout };
+        let small = options.schema(Some(Distance::Dot), &layout, None).unwrap();
+        assert_eq!(small.vector().unwrap().1.preset, Preset::Recall);
+        assert!(!small.vector().unwrap().1.originals);
+        let again = IndexOptions::default().schema(None, &layout, Some(&small)).unwrap();
+        assert_eq!(again, small);
+        let other = IndexOptions { originals: Some(true), ..IndexOptions::default() };
+        let error = check_agrees(&small, &other.schema(None, &layout, Some(&small)).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("created with no originals, but originals was given"), "{error}");
+        let error = options.schema(Some(Distance::Manhattan), &layout, None).unwrap_err();
+        assert!(error.to_string().contains("originals can be left out only"), "{error}");
 
         let options = IndexOptions { m: Some(100_000), ..IndexOptions::default() };
         assert!(options.schema(Some(Distance::Dot), &layout, None).unwrap_err().to_string().contains("hnsw_config.m"));

@@ -1,10 +1,8 @@
 //! The threads that build: named, of low priority, under a CPU budget.
 
-use crate::{Error, Result};
+use cairn_storage::machine::lower_priority;
 
-/// How much nicer than the rest of the process building threads are.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+use crate::{Error, Result};
 
 /// A pool of `threads` threads.
 ///
@@ -19,14 +17,6 @@ pub fn build_pool(threads: usize) -> Result<rayon::ThreadPool> {
         .map_err(|error| Error::invalid("threads", error.to_string()))
 }
 
-/// On Linux niceness belongs to a thread; elsewhere it would slow the whole process down.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "building at normal priority");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +27,19 @@ mod tests {
         assert_eq!(pool.current_num_threads(), 3);
         let name = pool.install(|| std::thread::current().name().map(str::to_owned)).unwrap();
         assert!(name.starts_with("cairn-build-"), "{name}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_give_way_to_those_that_answer() {
+        // Field 19 of a thread's stat; the name before it ends with the last parenthesis.
+        let nice = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
+        };
+        let pool = build_pool(2).unwrap();
+        let here = nice();
+        assert!(pool.broadcast(|_| nice()).into_iter().all(|there| there > here || there == 19));
     }
 }

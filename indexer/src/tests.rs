@@ -189,7 +189,7 @@ async fn points_are_replaced_only_on_demand() {
 async fn an_empty_collection_is_filled_as_it_was_created() {
     let place = Place::memory().await;
     let hnsw = HnswConfig { m: 12, ..HnswConfig::default() };
-    let params = VectorParams { size: 6, distance: Distance::Euclid, datatype: Datatype::Float16, hnsw };
+    let params = VectorParams { datatype: Datatype::Float16, hnsw, ..VectorParams::new(6, Distance::Euclid) };
     place.catalog().create(&name(), &CollectionSchema::single("v", params, 2)).await.unwrap();
     let mut job = place.job(30, 1);
     job.options.shards = None;

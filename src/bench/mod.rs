@@ -238,10 +238,9 @@ fn build(
         queries.dim
     );
     let params = VectorParams {
-        size: u32::try_from(base.dim)?,
-        distance: args.distance,
         datatype: args.datatype.unwrap_or(base.datatype),
         hnsw: HnswConfig { m: args.m, ef_construct: args.ef_construct, full_scan_threshold: args.full_scan_threshold },
+        ..VectorParams::new(u32::try_from(base.dim)?, args.distance)
     };
     cairn_model::CollectionSchema::single("", params, 1).validate()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -279,7 +278,7 @@ impl Bench<'_> {
             vector: self.queries.row(row).to_vec(),
             filter: self.filter.clone(),
             k: self.k,
-            params: SearchParams { ef, exact },
+            params: SearchParams { ef, exact, ..SearchParams::default() },
             score_threshold: None,
         }
     }

@@ -1,13 +1,16 @@
 //! `PUT /collections/{name}`.
 //!
 //! Read and ignored, because a segment in a bucket has nothing that they could tune: `on_disk`, `on_disk_payload`,
-//! `memory`, `payload`, `optimizers_config`, `wal_config`, `quantization_config` (codes are chosen when a segment is
-//! built, and rescored), `replication_factor`, `write_consistency_factor`, and the threads and placement of
-//! `hnsw_config`. The inside of the settings that are read and ignored whole is still checked for unknown fields.
+//! `memory`, `payload`, `optimizers_config`, `wal_config`, `replication_factor`, `write_consistency_factor`, and the
+//! threads and placement of `hnsw_config`. The inside of the settings that are read and ignored whole is still checked
+//! for unknown fields.
+//!
+//! `quantization_config` is checked and kept, and every kind of it is served by the one codec that segments have; see
+//! [`cairn_model::Quantization`]. What Qdrant has no word for stands under `cairn` in a vector's parameters.
 
 use std::{collections::BTreeMap, fmt};
 
-use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Preset, Quantization, VectorParams};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
@@ -39,8 +42,8 @@ pub struct CreateCollection {
     pub optimizers_config: Option<OptimizersDiff>,
     /// Ignored.
     pub wal_config: Option<WalDiff>,
-    /// Ignored.
-    pub quantization_config: Ignored,
+    /// For vectors that have none of their own.
+    pub quantization_config: QuantizationInput,
     /// `auto` only.
     pub sharding_method: Option<String>,
     /// Not supported yet.
@@ -69,9 +72,11 @@ pub struct VectorInput {
     pub datatype: Option<Datatype>,
     /// Graph settings.
     pub hnsw_config: Option<HnswDiff>,
-    /// Ignored.
+    /// Kept, and shown again.
     #[serde(default)]
-    pub quantization_config: Ignored,
+    pub quantization_config: QuantizationInput,
+    /// What Qdrant does not have.
+    pub cairn: Option<CairnInput>,
     /// Ignored.
     #[serde(default)]
     pub on_disk: Ignored,
@@ -81,6 +86,33 @@ pub struct VectorInput {
     /// Not supported yet.
     #[serde(default)]
     pub multivector_config: Later,
+}
+
+/// Cairn's own settings of one vector.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CairnInput {
+    /// Whether the vectors themselves are kept beside their codes; yes, unless it is said.
+    pub originals: Option<bool>,
+    /// What a build spends its time on.
+    pub preset: Option<Preset>,
+}
+
+/// `quantization_config`: one of Qdrant's kinds, or `"Disabled"`, which says as much as nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QuantizationInput(pub Option<Quantization>);
+
+impl<'de> Deserialize<'de> for QuantizationInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Null => Ok(Self(None)),
+            Value::String(text) if text == "Disabled" => Ok(Self(None)),
+            value => {
+                let wrong = |error| de::Error::custom(format_args!("quantization_config: {error}"));
+                serde_json::from_value(value).map(|kind| Self(Some(kind))).map_err(wrong)
+            }
+        }
+    }
 }
 
 /// Graph settings; what is missing keeps its default.
@@ -210,19 +242,30 @@ impl CreateCollection {
         }
         let hnsw = HnswDiff::over(self.hnsw_config, HnswConfig::default());
         let mut vectors = BTreeMap::new();
+        let mut vector_quantization = BTreeMap::new();
         for (name, input) in self.vectors.0 {
             let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
             input.multivector_config.refuse(&format!("{at}.multivector_config"))?;
+            let own = input.cairn.unwrap_or_default();
             let params = VectorParams {
-                // The schema's own check says what the range is; any size beyond 32 bits is beyond it.
-                size: u32::try_from(input.size).unwrap_or(u32::MAX),
-                distance: input.distance,
+                originals: own.originals.unwrap_or(true),
+                preset: own.preset.unwrap_or_default(),
                 datatype: input.datatype.unwrap_or_default(),
                 hnsw: HnswDiff::over(input.hnsw_config, hnsw),
+                // The schema's own check says what the range is; any size beyond 32 bits is beyond it.
+                ..VectorParams::new(u32::try_from(input.size).unwrap_or(u32::MAX), input.distance)
             };
+            if let Some(quantization) = input.quantization_config.0 {
+                vector_quantization.insert(name.clone(), quantization);
+            }
             vectors.insert(name, params);
         }
-        let schema = CollectionSchema { vectors, shard_count: self.shard_number.unwrap_or(1) };
+        let schema = CollectionSchema {
+            vectors,
+            shard_count: self.shard_number.unwrap_or(1),
+            quantization: self.quantization_config.0,
+            vector_quantization,
+        };
         schema.validate().map_err(|error| Error::body(error.field, error.why))?;
         Ok(schema)
     }
@@ -235,6 +278,20 @@ mod tests {
 
     fn create(json: &str) -> std::result::Result<CollectionSchema, String> {
         parse::<CreateCollection>(json.as_bytes()).and_then(CreateCollection::check).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn quantization_and_cairns_own_settings_are_kept() {
+        let json = r#"{"vectors": {"a": {"size": 64, "distance": "Cosine", "cairn": {"originals": false, "preset": "recall"},
+            "quantization_config": {"binary": {"encoding": "two_bits"}}}},
+            "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": true}}}"#;
+        let schema = create(json).unwrap();
+        let (_, params) = schema.vector().unwrap();
+        assert_eq!((params.originals, params.preset), (false, Preset::Recall));
+        assert!(matches!(schema.quantization, Some(Quantization::Scalar(scalar)) if scalar.quantile == Some(0.99)));
+        assert!(matches!(schema.vector_quantization.get("a"), Some(Quantization::Binary(_))));
+        let disabled = create(r#"{"vectors": {"size": 4, "distance": "Dot"}, "quantization_config": "Disabled"}"#);
+        assert_eq!(disabled, create(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#));
     }
 
     #[test]
@@ -292,6 +349,32 @@ mod tests {
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot"}, "sharding_method": "custom"}"#,
                 "`sharding_method` \"custom\"",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "quantization_config": {"scalar": {"type": "int4"}}}"#,
+                "quantization_config: unknown variant `int4`",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"},
+                    "quantization_config": {"scalar": {"type": "int8", "quantile": 0.2}}}"#,
+                "[quantization_config.scalar.quantile: value 0.2 invalid, must be from 0.5 to 1.0]",
+            ),
+            (
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot", "quantization_config": {"product": {}}}}}"#,
+                "vectors.a: quantization_config: missing field `compression`",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "quantization_config": "enabled"}"#,
+                "quantization_config: unknown variant `enabled`",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "cairn": {"originals": false}}}"#,
+                "[vectors.originals: originals can be left out only where",
+            ),
+            (r#"{"vectors": {"size": 4, "distance": "Dot", "cairn": {"orig": 1}}}"#, "unknown field `orig`"),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "cairn": {"preset": "fast"}}}"#,
+                "unknown variant `fast`, expected one of `recall`, `balanced`, `speed`",
             ),
             (r#"{"vectors": {"size": 4, "size": 5, "distance": "Dot"}}"#, "duplicate field `size`"),
         ] {

@@ -1,6 +1,6 @@
 //! `GET /collections/{name}`: a collection as Qdrant's clients expect to see it.
 
-use cairn_model::{CollectionSchema, Datatype, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, Quantization, VectorParams};
 use cairn_storage::Collection;
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,8 @@ pub fn collection_info(collection: &Collection) -> Value {
     let points = collection.points();
     let segments: usize = collection.manifests.iter().map(|manifest| manifest.segments.len()).sum();
     let hnsw = schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default();
-    json!({
+    let own: Map<String, Value> = schema.vectors.iter().map(|(name, params)| (name.clone(), cairn(params))).collect();
+    let mut shown = json!({
         "status": "green",
         "optimizer_status": "ok",
         "points_count": points,
@@ -43,26 +44,49 @@ pub fn collection_info(collection: &Collection) -> Value {
                 "max_optimization_threads": null,
             },
             "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
-            "quantization_config": null,
+            "quantization_config": schema.quantization,
         },
         "payload_schema": {},
-    })
+        "cairn": {"vectors": own},
+    });
+    if schema.quantization.is_some() || !schema.vector_quantization.is_empty() {
+        shown["warnings"] = json!([{ "message": SERVED_BY }]);
+    }
+    shown
+}
+
+/// What becomes of every kind of quantization.
+const SERVED_BY: &str = "quantization_config is kept as declared; every kind is served by Cairn's own codec, a rotated \
+    8-bit code per dimension in two planes of 4 bits, whose high plane is searched and whose full code rescores";
+
+/// What Qdrant has no word for, by vector.
+fn cairn(params: &VectorParams) -> Value {
+    let codec = if params.coded() { "rotated 8-bit code in two planes of 4 bits" } else { "none" };
+    json!({"originals": params.originals, "preset": params.preset, "codec": codec})
 }
 
 /// One vector without a name is shown bare, as clients that declared it so expect.
 fn vectors(schema: &CollectionSchema) -> Value {
     match schema.vector() {
-        Ok(("", params)) => vector(params),
-        _ => Value::Object(schema.vectors.iter().map(|(name, params)| (name.clone(), vector(params))).collect()),
+        Ok(("", params)) => vector(params, schema.vector_quantization.get("")),
+        _ => {
+            let named = |(name, params): (&String, &VectorParams)| {
+                (name.clone(), vector(params, schema.vector_quantization.get(name)))
+            };
+            Value::Object(schema.vectors.iter().map(named).collect())
+        }
     }
 }
 
-fn vector(params: &VectorParams) -> Value {
+fn vector(params: &VectorParams, quantization: Option<&Quantization>) -> Value {
     let mut shown = Map::new();
     shown.insert("size".into(), json!(params.size));
     shown.insert("distance".into(), json!(params.distance));
     if params.datatype != Datatype::Float32 {
         shown.insert("datatype".into(), json!(params.datatype));
+    }
+    if let Some(quantization) = quantization {
+        shown.insert("quantization_config".into(), json!(quantization));
     }
     Value::Object(shown)
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use cairn_model::{Path, SearchParams, limits::EF_MAX};
+use cairn_model::{
+    Path, QuantizationSearch, SearchParams,
+    limits::{EF_MAX, OVERSAMPLING_MAX, RECALL_MAX, RECALL_MIN},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
@@ -113,7 +116,7 @@ impl<'de> Deserialize<'de> for WithVector {
     }
 }
 
-/// `params` of a query. The ignored ones tune Qdrant's own storage.
+/// `params` of a query: Qdrant's, of which the ignored ones tune its own storage, and Cairn's `recall`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
@@ -121,27 +124,71 @@ pub struct Params {
     pub hnsw_ef: Option<u32>,
     /// Exact search.
     pub exact: Option<bool>,
-    /// Ignored: rescoring is always on.
-    pub quantization: Ignored,
-    /// Ignored: everything is indexed.
-    pub indexed_only: Ignored,
+    /// Cairn's own: the recall@k that is wanted, in place of a width.
+    pub recall: Option<f32>,
+    /// How codes are used.
+    pub quantization: Option<QuantizationParams>,
+    /// Leave out what is not indexed.
+    pub indexed_only: bool,
     /// Ignored: filters choose their plan by themselves.
     pub acorn: Ignored,
     /// Ignored: there are no sparse vectors.
     pub idf: Ignored,
 }
 
+/// `params.quantization` of a query.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantizationParams {
+    /// Score by the originals alone.
+    pub ignore: bool,
+    /// Whether the originals settle the order of the best.
+    pub rescore: Option<bool>,
+    /// Candidates that are rescored per hit.
+    pub oversampling: Option<f64>,
+}
+
+impl QuantizationParams {
+    fn check(self, at: &str) -> Result<QuantizationSearch> {
+        let wrong = |value: f64, bound: String| {
+            Error::body(
+                format!("{at}params.quantization.oversampling"),
+                format!("value {value:?} invalid, must be {bound}"),
+            )
+        };
+        let max = f64::from(OVERSAMPLING_MAX);
+        match self.oversampling {
+            Some(value) if value < 1.0 => return Err(wrong(value, "1.0 or larger".into())),
+            Some(value) if value > max => return Err(wrong(value, format!("{max:?} or smaller"))),
+            _ => {}
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a factor of at most 1000 needs no more digits")]
+        let oversampling = self.oversampling.map(|value| value as f32);
+        Ok(QuantizationSearch { ignore: self.ignore, rescore: self.rescore, oversampling })
+    }
+}
+
 impl Params {
     /// Checks and converts; `at` is the path of the object that has them.
     ///
     /// # Errors
-    /// When `hnsw_ef` is out of range.
+    /// When `hnsw_ef`, `recall` or `quantization.oversampling` is out of range.
     pub fn check(&self, at: &str) -> Result<SearchParams> {
         if let Some(ef) = self.hnsw_ef.filter(|ef| !(1..=EF_MAX).contains(ef)) {
             let bound = if ef == 0 { "1 or larger".to_owned() } else { format!("{EF_MAX} or smaller") };
             return Err(Error::body(format!("{at}params.hnsw_ef"), format!("value {ef} invalid, must be {bound}")));
         }
-        Ok(SearchParams { ef: self.hnsw_ef, exact: self.exact.unwrap_or(false) })
+        if let Some(recall) = self.recall.filter(|recall| !(RECALL_MIN..=RECALL_MAX).contains(recall)) {
+            let why = format!("value {recall:?} invalid, must be from {RECALL_MIN:?} to {RECALL_MAX:?}");
+            return Err(Error::body(format!("{at}params.recall"), why));
+        }
+        Ok(SearchParams {
+            ef: self.hnsw_ef,
+            exact: self.exact.unwrap_or(false),
+            recall: self.recall,
+            quantization: self.quantization.unwrap_or_default().check(at)?,
+            indexed_only: self.indexed_only,
+        })
     }
 }
 
@@ -169,5 +216,35 @@ mod tests {
         let vector = |json: &str| serde_json::from_str::<WithVector>(json).map(|w| w.0).map_err(|e| e.to_string());
         assert_eq!(vector(r#"["x"]"#), Ok(VectorSelector::Names(vec!["x".into()])));
         assert!(vector("{}").is_err());
+    }
+    #[test]
+    fn search_parameters_are_checked_and_passed_on() {
+        let params = |json: &str| {
+            let read = serde_json::from_str::<Params>(json).map_err(|error| error.to_string())?;
+            read.check("searches[1].").map_err(|error| error.to_string())
+        };
+        assert_eq!(params("{}"), Ok(SearchParams::default()));
+        assert_eq!(params(r#"{"quantization": null}"#), Ok(SearchParams::default()));
+        let full = r#"{"hnsw_ef": 64, "recall": 0.95, "indexed_only": true,
+            "quantization": {"ignore": true, "rescore": false, "oversampling": 2.5}}"#;
+        let quantization = QuantizationSearch { ignore: true, rescore: Some(false), oversampling: Some(2.5) };
+        let wanted = SearchParams { ef: Some(64), exact: false, recall: Some(0.95), quantization, indexed_only: true };
+        assert_eq!(params(full), Ok(wanted));
+        for (json, why) in [
+            (r#"{"recall": 1.0}"#, "searches[1].params.recall: value 1.0 invalid, must be from 0.5 to 0.999"),
+            (r#"{"recall": 0.25}"#, "value 0.25 invalid"),
+            (
+                r#"{"quantization": {"oversampling": 0.5}}"#,
+                "[searches[1].params.quantization.oversampling: value 0.5 invalid, must be 1.0 or larger]",
+            ),
+            (r#"{"quantization": {"oversampling": 1e9}}"#, "1000.0 or smaller"),
+            (r#"{"quantization": {"oversample": 2}}"#, "unknown field `oversample`"),
+            (r#"{"quantization": {"rescore": 1}}"#, "invalid type: integer `1`"),
+            (r#"{"quantization": true}"#, "invalid type: boolean `true`"),
+            (r#"{"indexed_only": "yes"}"#, "invalid type: string"),
+        ] {
+            let error = params(json).unwrap_err();
+            assert!(error.contains(why), "{json}: {error}");
+        }
     }
 }

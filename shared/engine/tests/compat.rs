@@ -18,7 +18,7 @@ use cairn_engine::{
     seed::SplitMix64,
     segment::{Builder, Segment, VERSION},
 };
-use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
+use cairn_model::{Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
 use serde_json::json;
 
 const POINTS: u64 = 400;
@@ -26,7 +26,7 @@ const DIM: usize = 40;
 
 fn params() -> VectorParams {
     let hnsw = HnswConfig { m: 8, ef_construct: 64, full_scan_threshold: 1 };
-    VectorParams { size: DIM as u32, distance: Distance::Euclid, datatype: Datatype::Float32, hnsw }
+    VectorParams { hnsw, ..VectorParams::new(DIM as u32, Distance::Euclid) }
 }
 
 fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
@@ -52,7 +52,8 @@ fn folder() -> PathBuf {
 }
 
 fn query(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> VectorQuery {
-    VectorQuery { vector, filter, k: 10, params: SearchParams { ef: None, exact }, score_threshold: None }
+    let params = SearchParams { exact, ..SearchParams::default() };
+    VectorQuery { vector, filter, k: 10, params, score_threshold: None }
 }
 
 /// Everything that a reader can get out of a file is what was put in.

@@ -11,6 +11,7 @@ mod id;
 pub mod limits;
 mod name;
 mod path;
+mod quantization;
 mod query;
 mod schema;
 mod usage;
@@ -21,8 +22,12 @@ pub use filter::{Condition, FieldTest, Filter, Match, MinShould, Range, Scalar};
 pub use id::{ParseIdError, PointId};
 pub use name::{CollectionName, NameError};
 pub use path::{Path, PathError, Step};
-pub use query::{SearchParams, VectorQuery};
-pub use schema::{CollectionSchema, HnswConfig, SchemaError, VectorParams};
+pub use quantization::{
+    BinaryEncoding, BinaryQuantization, BinaryQueryEncoding, Compression, Memory, ProductQuantization, Quantization,
+    ScalarKind, ScalarQuantization, TurboBits, TurboQuantization,
+};
+pub use query::{QuantizationSearch, SearchParams, VectorQuery};
+pub use schema::{CollectionSchema, HnswConfig, Preset, SchemaError, VectorParams};
 pub use usage::Usage;
 
 /// A point's payload: a JSON object, as Qdrant stores it.

@@ -12,6 +12,14 @@ pub const BATCH_MAX: usize = 1_000;
 pub const IDS_MAX: usize = 100_000;
 /// Search width.
 pub const EF_MAX: u32 = 100_000;
+/// Dimensions from which on vectors have 8-bit codes: below, a code is no smaller than the vector.
+pub const CODED_DIM_MIN: u32 = 32;
+/// Candidates that are rescored per hit (`quantization.oversampling`).
+pub const OVERSAMPLING_MAX: f32 = 1_000.0;
+/// The lowest and the highest `recall` that a search may ask for.
+pub const RECALL_MIN: f32 = 0.5;
+/// See [`RECALL_MIN`].
+pub const RECALL_MAX: f32 = 0.999;
 /// HNSW links per node.
 pub const M_MAX: u32 = 256;
 /// HNSW build width.

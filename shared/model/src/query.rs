@@ -3,12 +3,31 @@
 use crate::Filter;
 
 /// How hard to search.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SearchParams {
-    /// HNSW's `ef`; `None` is the collection's default.
+    /// HNSW's `ef`; `None` is the collection's default, or what `recall` needs.
     pub ef: Option<u32>,
     /// Exact search, whatever it costs.
     pub exact: bool,
+    /// The recall@k that is wanted, from [`RECALL_MIN`](crate::limits::RECALL_MIN) to
+    /// [`RECALL_MAX`](crate::limits::RECALL_MAX): `ef` is then chosen from what was measured when the segment was built.
+    /// A given `ef` wins over it.
+    pub recall: Option<f32>,
+    /// How codes are used.
+    pub quantization: QuantizationSearch,
+    /// Search only what is indexed.
+    pub indexed_only: bool,
+}
+
+/// How a search uses the vectors' codes, under Qdrant's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QuantizationSearch {
+    /// Score by the originals alone.
+    pub ignore: bool,
+    /// Whether the best candidates are scored by their originals; `None` is yes, wherever originals are kept.
+    pub rescore: Option<bool>,
+    /// Candidates that are rescored per hit, at least 1; `None` leaves it to the engine.
+    pub oversampling: Option<f32>,
 }
 
 /// One nearest-neighbour query, checked against the schema before it gets here.

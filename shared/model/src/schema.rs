@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Datatype, Distance,
-    limits::{DIM_MAX, EF_CONSTRUCT_MAX, M_MAX, NAME_BYTES_MAX, SHARDS_MAX},
+    Datatype, Distance, Quantization,
+    limits::{CODED_DIM_MIN, DIM_MAX, EF_CONSTRUCT_MAX, M_MAX, NAME_BYTES_MAX, SHARDS_MAX},
 };
 
 /// HNSW's build parameters, under Qdrant's names and with Qdrant's defaults.
@@ -34,6 +34,51 @@ impl HnswConfig {
     }
 }
 
+/// What a build spends its time on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The best graph, however long it takes.
+    Recall,
+    /// A good graph in reasonable time.
+    #[default]
+    Balanced,
+    /// The shortest build.
+    Speed,
+}
+
+impl Preset {
+    /// All of them, for tables.
+    pub const ALL: [Self; 3] = [Self::Recall, Self::Balanced, Self::Speed];
+
+    /// The name, as users write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recall => "recall",
+            Self::Balanced => "balanced",
+            Self::Speed => "speed",
+        }
+    }
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Preset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|preset| preset.name() == text)
+            .ok_or_else(|| format!("unknown preset '{text}': expected recall, balanced or speed"))
+    }
+}
+
 /// One vector of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorParams {
@@ -47,15 +92,52 @@ pub struct VectorParams {
     /// How its graph is built.
     #[serde(default)]
     pub hnsw: HnswConfig,
+    /// Whether the vectors themselves are kept; if not, they are answered and scored from their 8-bit codes.
+    #[serde(default = "kept")]
+    pub originals: bool,
+    /// What a build spends its time on.
+    #[serde(default)]
+    pub preset: Preset,
+}
+
+const fn kept() -> bool {
+    true
+}
+
+impl VectorParams {
+    /// Vectors of `size` dimensions, with everything else at its default.
+    #[must_use]
+    pub fn new(size: u32, distance: Distance) -> Self {
+        Self {
+            size,
+            distance,
+            datatype: Datatype::default(),
+            hnsw: HnswConfig::default(),
+            originals: true,
+            preset: Preset::default(),
+        }
+    }
+
+    /// Whether a segment keeps 8-bit codes of such vectors.
+    #[must_use]
+    pub fn coded(&self) -> bool {
+        self.distance != Distance::Manhattan && self.size >= CODED_DIM_MIN
+    }
 }
 
 /// A collection's schema. Today every point has exactly one vector, whose name may be empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectionSchema {
     /// Vectors by name; `""` is the default, unnamed one.
     pub vectors: BTreeMap<String, VectorParams>,
     /// Hash partitions; fixed for the collection's life.
     pub shard_count: u32,
+    /// Qdrant's quantization setting for all vectors, as it was declared. See [`Quantization`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+    /// Those of single vectors, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vector_quantization: BTreeMap<String, Quantization>,
 }
 
 /// Why a schema was refused; `field` is the JSON field at fault, as Qdrant names it.
@@ -72,7 +154,12 @@ impl CollectionSchema {
     /// A schema of one vector.
     #[must_use]
     pub fn single(name: &str, params: VectorParams, shard_count: u32) -> Self {
-        Self { vectors: BTreeMap::from([(name.to_owned(), params)]), shard_count }
+        Self {
+            vectors: BTreeMap::from([(name.to_owned(), params)]),
+            shard_count,
+            quantization: None,
+            vector_quantization: BTreeMap::new(),
+        }
     }
 
     /// The one vector's name and parameters.
@@ -107,8 +194,22 @@ impl CollectionSchema {
             fail(format!("{at}.{field}"), format!("value {value} invalid, must be from {low} to {high}"))
         };
         range("size", params.size, 1, u32::try_from(DIM_MAX).unwrap_or(u32::MAX))?;
+        if !params.originals && !params.coded() {
+            let why = format!(
+                "originals can be left out only where there are codes to answer from: \
+                 Cosine, Dot or Euclid of at least {CODED_DIM_MIN} dimensions"
+            );
+            return fail(format!("{at}.originals"), why);
+        }
         range("hnsw_config.m", params.hnsw.m, 2, M_MAX)?;
         range("hnsw_config.ef_construct", params.hnsw.ef_construct, 4, EF_CONSTRUCT_MAX)?;
+        if let Some(quantization) = &self.quantization {
+            quantization.validate("quantization_config")?;
+        }
+        for (name, quantization) in &self.vector_quantization {
+            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
+            quantization.validate(&format!("{at}.quantization_config"))?;
+        }
         if !(1..=SHARDS_MAX).contains(&self.shard_count) {
             return fail(
                 "shard_number".into(),
@@ -125,7 +226,7 @@ mod tests {
 
     fn schema(size: u32, m: u32, shards: u32) -> CollectionSchema {
         let hnsw = HnswConfig { m, ..HnswConfig::default() };
-        let params = VectorParams { size, distance: Distance::Dot, datatype: Datatype::Float32, hnsw };
+        let params = VectorParams { hnsw, ..VectorParams::new(size, Distance::Dot) };
         CollectionSchema::single("", params, shards)
     }
 
@@ -140,7 +241,42 @@ mod tests {
         ] {
             assert_eq!(bad.validate().unwrap_err().field, field);
         }
-        let none = CollectionSchema { vectors: BTreeMap::new(), shard_count: 1 };
+        let none = CollectionSchema { vectors: BTreeMap::new(), ..schema(4, 16, 1) };
         assert!(none.validate().unwrap_err().why.contains("exactly one"));
+    }
+    #[test]
+    fn leaving_originals_out_needs_codes() {
+        let with = |size, distance| {
+            let params = VectorParams { originals: false, ..VectorParams::new(size, distance) };
+            CollectionSchema::single("text", params, 1).validate()
+        };
+        assert_eq!(with(32, Distance::Cosine), Ok(()));
+        for (size, distance) in [(31, Distance::Cosine), (64, Distance::Manhattan)] {
+            let error = with(size, distance).unwrap_err();
+            assert_eq!(error.field, "vectors.text.originals");
+            assert!(error.why.contains("at least 32 dimensions"), "{error}");
+        }
+    }
+
+    #[test]
+    fn documents_of_earlier_versions_parse() {
+        let old = r#"{"vectors":{"":{"size":4,"distance":"Dot","datatype":"float32",
+            "hnsw":{"m":16,"ef_construct":100,"full_scan_threshold":10000}}},"shard_count":1}"#;
+        let parsed: CollectionSchema = serde_json::from_str(old).unwrap();
+        assert_eq!(parsed, schema(4, 16, 1));
+        assert!(parsed.vector().unwrap().1.originals);
+    }
+
+    #[test]
+    fn what_is_new_survives_being_written() {
+        let params =
+            VectorParams { originals: false, preset: Preset::Speed, ..VectorParams::new(64, Distance::Cosine) };
+        let mut schema = CollectionSchema::single("a", params, 1);
+        schema.quantization = Some(serde_json::from_str(r#"{"turbo": {"bits": "bits1_5"}}"#).unwrap());
+        let scalar = r#"{"scalar": {"type": "int8", "quantile": 0.99}}"#;
+        schema.vector_quantization.insert("a".into(), serde_json::from_str(scalar).unwrap());
+        assert_eq!(schema.validate(), Ok(()));
+        let json = serde_json::to_string(&schema).unwrap();
+        assert_eq!(serde_json::from_str::<CollectionSchema>(&json).unwrap(), schema);
     }
 }

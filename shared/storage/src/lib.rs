@@ -1,10 +1,12 @@
-//! Objects, catalog and cache: everything that waits for a store or a disk, and nothing that computes on vectors.
+//! Objects, catalog and cache: everything that waits for a store or a disk, and nothing that computes on vectors. And what
+//! the machine gives the process, beside all of them: [`machine`].
 //!
-//! Modules are layers; lower never imports higher: `store` < `catalog` < `cache`.
+//! Modules are layers; lower never imports higher: `machine` < `store` < `catalog` < `cache`.
 
 pub mod cache;
 pub mod catalog;
 mod error;
+pub mod machine;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytesize::ByteSize;
 use cairn_engine::{Unwatched, segment::Builder};
-use cairn_model::{CollectionName, CollectionSchema, Datatype, Distance, HnswConfig, Payload, PointId, VectorParams};
+use cairn_model::{CollectionName, CollectionSchema, Distance, HnswConfig, Payload, PointId, VectorParams};
 use cairn_storage::{Cache, CacheOptions, Catalog, Expect, SegmentEntry, Store, StoreOptions};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -47,10 +47,8 @@ pub(super) fn points(count: u64) -> Vec<Point> {
 
 pub(super) fn schema(name: &str, distance: Distance, shard_count: u32) -> CollectionSchema {
     let params = VectorParams {
-        size: u32::try_from(DIM).unwrap(),
-        distance,
-        datatype: Datatype::Float32,
         hnsw: HnswConfig { m: 8, ef_construct: 32, ..HnswConfig::default() },
+        ..VectorParams::new(u32::try_from(DIM).unwrap(), distance)
     };
     CollectionSchema::single(name, params, shard_count)
 }

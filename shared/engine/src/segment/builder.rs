@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cairn_model::{Datatype, Distance, Payload, PointId, VectorParams, limits};
+use cairn_model::{Datatype, Payload, PointId, VectorParams, limits};
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
@@ -20,8 +20,6 @@ use crate::{
     payload::{fields::FieldsWriter, ids, rows::RowsWriter},
 };
 
-/// Below so many dimensions a code is no smaller than the vector, and vectors are scored as they are.
-const CODED_DIM_MIN: u32 = 32;
 /// Rows encoded by one task.
 const ENCODE_CHUNK: usize = 256;
 
@@ -184,7 +182,7 @@ impl Builder {
         watch: &dyn Watch,
         writer: &mut Writer<'_>,
     ) -> std::result::Result<Head, WriteError> {
-        let coded = self.params.distance != Distance::Manhattan && self.params.size >= CODED_DIM_MIN;
+        let coded = self.params.coded();
         let mut head = Head {
             name: self.name.clone(),
             params: self.params,

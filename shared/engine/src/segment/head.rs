@@ -103,7 +103,7 @@ impl Head {
             .map_err(|_| corrupt(FIXED_BYTES + dim * 4, "the name is not UTF-8".into()))?;
         Ok(Self {
             name: name.to_owned(),
-            params: VectorParams { size, distance, datatype, hnsw },
+            params: VectorParams { datatype, hnsw, ..VectorParams::new(size, distance) },
             codec,
             seed: u64_at(bytes, 24),
             clusters: u32_at(bytes, 20),
@@ -137,12 +137,7 @@ mod tests {
     fn heads_round_trip_and_bad_values_are_refused() {
         let head = Head {
             name: "größe".into(),
-            params: VectorParams {
-                size: 3,
-                distance: Distance::Manhattan,
-                datatype: Datatype::Uint8,
-                hnsw: HnswConfig::default(),
-            },
+            params: VectorParams { datatype: Datatype::Uint8, ..VectorParams::new(3, Distance::Manhattan) },
             codec: CodecKind::Nibbles,
             seed: 0x0123_4567_89AB_CDEF,
             clusters: 9,

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
+use cairn_model::{
+    Datatype, Distance, Filter, HnswConfig, Payload, PointId, QuantizationSearch, SearchParams, VectorParams,
+    VectorQuery,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -13,7 +16,8 @@ fn pool() -> rayon::ThreadPool {
 
 fn params(size: u32, distance: Distance, datatype: Datatype) -> VectorParams {
     // A threshold of one kilobyte, so that small tests walk the graph too.
-    VectorParams { size, distance, datatype, hnsw: HnswConfig { full_scan_threshold: 1, ..HnswConfig::default() } }
+    let hnsw = HnswConfig { full_scan_threshold: 1, ..HnswConfig::default() };
+    VectorParams { datatype, hnsw, ..VectorParams::new(size, distance) }
 }
 
 /// Clustered points with a payload that has something for every kind of index.
@@ -65,7 +69,8 @@ impl Sample {
 }
 
 fn query(vector: &[f32], k: usize, exact: bool, filter: Option<Filter>) -> VectorQuery {
-    VectorQuery { vector: vector.to_vec(), filter, k, params: SearchParams { ef: None, exact }, score_threshold: None }
+    let params = SearchParams { exact, ..SearchParams::default() };
+    VectorQuery { vector: vector.to_vec(), filter, k, params, score_threshold: None }
 }
 
 /// Brute force over what the segment stores, with scalar kernels.
@@ -283,6 +288,40 @@ fn cancellation_reaches_building_and_searching() {
     for exact in [true, false] {
         let error = segment.search(&query(&sample.vectors[0], 5, exact, None), &stop).unwrap_err();
         assert_eq!(error, Error::Cancelled, "{exact}");
+    }
+}
+
+#[test]
+fn what_a_request_says_about_codes_decides_what_is_rescored() {
+    let sample = Sample::new(3_000, 40, Datatype::Float32, 11);
+    let segment = sample.segment(params(40, Distance::Euclid, Datatype::Float32));
+    let search = |vector: &[f32], quantization: QuantizationSearch| {
+        let mut query = query(vector, 10, false, None);
+        query.params.quantization = quantization;
+        segment.search(&query, &Unwatched).unwrap()
+    };
+    let default = QuantizationSearch::default();
+    for vector in sample.vectors.iter().step_by(300) {
+        let vector: Vec<f32> = vector.iter().map(|x| x + 0.05).collect();
+        let usual = search(&vector, default);
+        let stored = |hit: &Hit| segment.distance(&vector, hit.ordinal).unwrap();
+        assert!(usual.hits.iter().all(|hit| hit.distance == stored(hit)));
+        // Ignoring the codes is as exact as it gets, whatever else is said.
+        let ignored = QuantizationSearch { ignore: true, rescore: Some(false), oversampling: Some(9.0) };
+        assert_eq!(search(&vector, ignored), usual);
+        // The codes' own distances are near the true ones, and not the same.
+        let coded = search(&vector, QuantizationSearch { rescore: Some(false), ..default });
+        assert!(coded.usage.vectors_scored < usual.usage.vectors_scored);
+        assert!(coded.hits.iter().any(|hit| hit.distance != stored(hit)));
+        assert!(coded.hits.iter().all(|hit| (hit.distance - stored(hit)).abs() <= 0.05 * stored(hit).max(1.0)));
+        // More candidates are more distances to originals.
+        let more = search(&vector, QuantizationSearch { oversampling: Some(8.0), ..default });
+        assert!(more.usage.vectors_scored >= usual.usage.vectors_scored + 80 - 24);
+        assert_eq!(more.hits.len(), 10);
+        for odd in [1.0, f32::NAN, -3.0, f32::INFINITY] {
+            let hits = search(&vector, QuantizationSearch { oversampling: Some(odd), ..default }).hits;
+            assert!(hits.len() == 10 && hits.iter().all(|hit| hit.distance == stored(hit)), "{odd}");
+        }
     }
 }
 

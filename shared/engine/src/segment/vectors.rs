@@ -340,12 +340,10 @@ fn halves(row: &[u8]) -> Vec<f16> {
 
 #[cfg(test)]
 mod tests {
-    use cairn_model::HnswConfig;
-
     use super::*;
 
     fn params(size: u32, distance: Distance, datatype: Datatype) -> VectorParams {
-        VectorParams { size, distance, datatype, hnsw: HnswConfig::default() }
+        VectorParams { datatype, ..VectorParams::new(size, distance) }
     }
 
     #[test]

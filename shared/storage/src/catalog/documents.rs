@@ -12,7 +12,7 @@ pub const FORMAT: u32 = 1;
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// `collection.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectionDoc {
     /// Format version, 1.
     pub format: u32,

@@ -2,10 +2,10 @@
 //!
 //! Call [`check`] with an empty store (or a fresh prefix of a bucket); it cleans up only part of what it writes.
 
-use std::{collections::BTreeMap, io::Write as _, sync::Arc};
+use std::{io::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use cairn_model::{CollectionName, CollectionSchema, Datatype, Distance, ErrorKind, HnswConfig, VectorParams};
+use cairn_model::{CollectionName, CollectionSchema, Distance, ErrorKind, VectorParams};
 use futures::future::join_all;
 use ulid::Ulid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -33,9 +33,7 @@ pub async fn check(store: &Store) {
 /// A schema for tests.
 #[must_use]
 pub fn schema(shard_count: u32) -> CollectionSchema {
-    let params =
-        VectorParams { size: 4, distance: Distance::Dot, datatype: Datatype::Float32, hnsw: HnswConfig::default() };
-    CollectionSchema { vectors: BTreeMap::from([(String::new(), params)]), shard_count }
+    CollectionSchema::single("", VectorParams::new(4, Distance::Dot), shard_count)
 }
 
 /// A collection's name for tests.

@@ -6,7 +6,7 @@ mod rescore;
 mod scan;
 mod walk;
 
-use cairn_model::{Datatype, Usage, VectorQuery};
+use cairn_model::{Datatype, QuantizationSearch, Usage, VectorQuery};
 
 use super::{
     Segment,
@@ -81,6 +81,7 @@ impl Segment {
             exact,
             coded: unit.as_ref().unwrap_or(&query.vector),
             k: query.k.clamp(1, self.len() as usize),
+            quantization: query.params.quantization,
             watch,
             scored: 0,
         };
@@ -123,6 +124,7 @@ struct Search<'a> {
     /// The query as the codec takes it.
     coded: &'a [f32],
     k: usize,
+    quantization: QuantizationSearch,
     watch: &'a dyn Watch,
     scored: u64,
 }

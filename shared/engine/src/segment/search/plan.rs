@@ -38,6 +38,6 @@ impl Search<'_> {
         let built = self.segment.params().hnsw.ef_construct as usize;
         let asked = params.ef.map_or(EF_DEFAULT.max(built), |ef| ef as usize);
         let needed = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
-        asked.max(needed).min(self.segment.len() as usize)
+        asked.max(needed).max(self.oversampled().unwrap_or(0)).min(self.segment.len() as usize)
     }
 }

@@ -18,9 +18,9 @@ const EXACT_PER_HIT: usize = 2;
 const EXACT_MIN: usize = 24;
 
 impl<'a> Search<'a> {
-    /// The best candidates by full code, the best of those by original vector.
+    /// The best candidates by full code, the best of those by original vector, unless the request wants the codes' order.
     pub(super) fn rescore(&mut self, mut found: Vec<Candidate>, codes: &Codes<'_>) -> Result<Vec<Hit>> {
-        found.truncate((self.k * FINE_PER_HIT).max(FINE_MIN));
+        found.truncate((self.k * FINE_PER_HIT).max(FINE_MIN).max(self.oversampled().unwrap_or(0)));
         for &(_, ordinal) in &found {
             crate::kernel::prefetch(codes.low(ordinal));
         }
@@ -29,7 +29,11 @@ impl<'a> Search<'a> {
         }
         self.scored += found.len() as u64;
         found.sort_unstable_by(nearer);
-        found.truncate((self.k * EXACT_PER_HIT).max(EXACT_MIN));
+        if self.quantization.rescore == Some(false) && !self.quantization.ignore {
+            found.truncate(self.k);
+            return Ok(hits(found));
+        }
+        found.truncate(self.oversampled().unwrap_or((self.k * EXACT_PER_HIT).max(EXACT_MIN)));
         for &(_, ordinal) in &found {
             self.exact.prefetch(ordinal);
         }
@@ -40,6 +44,18 @@ impl<'a> Search<'a> {
         found.sort_unstable_by(nearer);
         found.truncate(self.k);
         Ok(hits(found))
+    }
+
+    /// Candidates to rescore, where the request says how many: never fewer than the hits, nor more than there are points.
+    pub(super) fn oversampled(&self) -> Option<usize> {
+        let factor = self.quantization.oversampling.filter(|_| !self.quantization.ignore)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates; 0 for what is no number"
+        )]
+        let wanted = (self.k as f64 * f64::from(factor)).ceil() as usize;
+        Some(wanted.clamp(self.k, self.segment.len() as usize))
     }
 
     pub(super) fn codes(&self) -> Result<Codes<'a>> {
