@@ -72,14 +72,15 @@ impl Segment {
     /// # Errors
     /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
-        let exact = self.exact(&query.vector)?;
+        check(&query.vector, self.params().size as usize)?;
         let unit = unit(&query.vector, self.params().distance);
+        let coded = unit.as_deref().unwrap_or(&query.vector);
         let allowed = self.allowed(query.filter.as_ref(), watch)?;
         let strategy = self.plan(allowed.as_ref(), query.params);
         let mut search = Search {
             segment: self,
-            exact,
-            coded: unit.as_ref().unwrap_or(&query.vector),
+            exact: self.exact(&query.vector, coded)?,
+            coded,
             k: query.k.clamp(1, self.len() as usize),
             quantization: query.params.quantization,
             watch,
@@ -104,16 +105,21 @@ impl Segment {
     /// # Errors
     /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`].
     pub fn distance(&self, query: &[f32], ordinal: u32) -> Result<f32> {
-        self.exact(query)?.distance(ordinal)
+        check(query, self.params().size as usize)?;
+        let unit = unit(query, self.params().distance);
+        self.exact(query, unit.as_deref().unwrap_or(query))?.distance(ordinal)
     }
 
-    /// Exact distances from `query`, normalised where the metric wants that. Bytes are compared with bytes, so a
-    /// uint8 query stays as it came: its cosine does not need a unit vector.
-    fn exact(&self, query: &[f32]) -> Result<Exact<'_>> {
-        check(query, self.params().size as usize)?;
-        let bytes = self.params().datatype == Datatype::Uint8;
-        let unit = if bytes { None } else { unit(query, self.params().distance) };
-        Ok(Exact::new(self.originals()?, unit.as_deref().unwrap_or(query)))
+    /// The best distances there are from a checked query, given as it came and normalised. Bytes are compared with bytes, so a uint8 query stays as it
+    /// came: its cosine does not need a unit vector.
+    fn exact<'a>(&'a self, query: &'a [f32], unit: &'a [f32]) -> Result<Exact<'a>> {
+        match &self.codec {
+            Some(codec) if !self.params().originals => Ok(Exact::Codes(codec.query(unit), self.records(codec)?)),
+            _ => {
+                let bytes = self.params().datatype == Datatype::Uint8;
+                Ok(Exact::originals(self.originals()?, if bytes { query } else { unit }))
+            }
+        }
     }
 }
 

@@ -36,8 +36,8 @@ impl Search<'_> {
     /// Candidates to keep: what was asked for, but never fewer than the hits need.
     pub(super) fn ef(&self, params: SearchParams) -> usize {
         let built = self.segment.params().hnsw.ef_construct as usize;
-        let asked = params.ef.map_or(EF_DEFAULT.max(built), |ef| ef as usize);
-        let needed = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
-        asked.max(needed).max(self.oversampled().unwrap_or(0)).min(self.segment.len() as usize)
+        let coarse = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
+        let asked = params.ef.map_or(EF_DEFAULT.max(built).max(coarse), |ef| ef as usize);
+        asked.max(self.k).max(self.oversampled().unwrap_or(0)).min(self.segment.len() as usize)
     }
 }

@@ -44,9 +44,7 @@ struct ByCode<'a> {
 
 impl Scorer for ByCode<'_> {
     fn score(&mut self, ordinals: &[u32], out: &mut [f32]) {
-        for (&ordinal, out) in ordinals.iter().zip(out) {
-            *out = self.codes.query.coarse(self.codes.high(ordinal));
-        }
+        self.codes.query.coarse_all(&self.codes.records.high, ordinals, out);
         self.scored += ordinals.len() as u64;
     }
 
