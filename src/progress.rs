@@ -124,6 +124,7 @@ fn work(phase: Phase) -> &'static str {
         Phase::Cluster => "clustering",
         Phase::Encode => "encoding",
         Phase::Graph => "linking",
+        Phase::Calibrate => "measuring recall",
         Phase::Payload => "payload",
         Phase::Write => "writing",
     }

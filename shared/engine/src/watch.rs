@@ -9,6 +9,8 @@ pub enum Phase {
     Encode,
     /// Inserting points into the graph.
     Graph,
+    /// Measuring what recall which width of search gives.
+    Calibrate,
     /// Indexing payload fields and packing rows.
     Payload,
     /// Writing the file.

@@ -6,17 +6,18 @@ use cairn_model::{Datatype, Payload, PointId, VectorParams, limits};
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
+    calibration::{Calibration, Parts},
     clusters,
     head::{CodecKind, Head},
     layout::SectionKind,
-    vectors::Vectors,
+    vectors::{Records, Vectors},
     writer::Writer,
 };
 use crate::{
     Error, Phase, Result, Watch,
     cluster::{self, Clusters, Rows},
-    codec::{Codec, Scratch},
-    graph,
+    codec::{Codec, HighRecords, Scratch},
+    graph::{self, Links},
     payload::{fields::FieldsWriter, ids, rows::RowsWriter},
 };
 
@@ -34,6 +35,13 @@ pub struct Builder {
     payloads: String,
     /// End of each payload in `payloads`; equal to the one before for a point without payload.
     payload_ends: Vec<usize>,
+}
+
+/// All points' codes, in ordinal order.
+struct Codes {
+    codec: Codec,
+    high: Vec<u8>,
+    low: Vec<u8>,
 }
 
 /// What was built.
@@ -136,20 +144,35 @@ impl Builder {
         let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
-        let head = self.write_codes(&clusters, pool, watch, &mut writer)?;
+        let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
         self.vectors.lift();
         let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
         let mut links = Vec::new();
         hnsw.write(&mut links);
         drop(hnsw);
         writer.section(SectionKind::Links, &links)?;
-        drop(links);
+        let mut calibration = None;
+        if let Some(codes) = &codes {
+            let records = Records {
+                high: HighRecords::new(&codes.high, codes.codec.high_bytes()),
+                low: &codes.low,
+                low_bytes: codes.codec.low_bytes(),
+            };
+            let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
+            let links = Links::open(&links, points)?;
+            let parts = Parts { vectors: &self.vectors, codec: &codes.codec, records, links };
+            calibration = Some(Calibration::measure(&parts, self.seed, pool, watch)?);
+        }
+        drop((links, codes));
         watch.progress(Phase::Write, 0, 1);
         if self.params.originals {
             writer.section(SectionKind::Vectors, self.vectors.bytes())?;
         }
         writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
         self.write_payload(&clusters, watch, &mut writer)?;
+        if let Some(calibration) = calibration {
+            writer.section(SectionKind::Calibration, &calibration.encode())?;
+        }
         writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim()))?;
         writer.section(SectionKind::Head, &head.encode())?;
         let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
@@ -183,7 +206,7 @@ impl Builder {
         pool: &ThreadPool,
         watch: &dyn Watch,
         writer: &mut Writer<'_>,
-    ) -> std::result::Result<Head, WriteError> {
+    ) -> std::result::Result<(Head, Option<Codes>), WriteError> {
         let coded = self.params.coded();
         if !coded && !self.params.originals {
             return Err(Error::invalid("originals", "these vectors have no codes to do without originals").into());
@@ -197,7 +220,7 @@ impl Builder {
             centre: vec![0.0; self.vectors.dim()],
         };
         if !coded {
-            return Ok(head);
+            return Ok((head, None));
         }
         head.centre = centre(clusters, self.vectors.dim());
         let dim = self.vectors.dim();
@@ -229,7 +252,7 @@ impl Builder {
         })?;
         writer.section(SectionKind::CodesHigh, &high)?;
         writer.section(SectionKind::CodesLow, &low)?;
-        Ok(head)
+        Ok((head, Some(Codes { codec, high, low })))
     }
 
     fn write_payload(

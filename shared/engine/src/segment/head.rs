@@ -1,6 +1,6 @@
 //! The head section: what a reader must know before it can use any other. See FORMAT.md.
 
-use cairn_model::{Datatype, Distance, HnswConfig, VectorParams, limits};
+use cairn_model::{Datatype, Distance, HnswConfig, Preset, VectorParams, limits};
 
 use super::layout::{f32_at, u32_at, u64_at};
 use crate::{
@@ -74,6 +74,7 @@ impl Head {
         bytes.extend(self.clusters.to_le_bytes());
         bytes.extend(self.seed.to_le_bytes());
         bytes.extend(u32::try_from(self.name.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.push(preset_number(self.params.preset));
         bytes.resize(FIXED_BYTES, 0);
         bytes.extend(self.centre.iter().flat_map(|x| x.to_le_bytes()));
         bytes.extend(self.name.as_bytes());
@@ -108,6 +109,10 @@ impl Head {
             (NO_ORIGINALS, CodecKind::NibblesOf64 | CodecKind::Nibbles) => false,
             (other, _) => return Err(corrupt(7, format!("impossible flags {other}"))),
         };
+        let presets = [Preset::Balanced, Preset::Recall, Preset::Speed];
+        let Some(preset) = presets.into_iter().find(|&preset| preset_number(preset) == bytes[36]) else {
+            return Err(corrupt(36, "unknown preset".into()));
+        };
         let dim = size as usize;
         if dim == 0 || dim > limits::DIM_MAX {
             return Err(corrupt(0, format!("{dim} dimensions")));
@@ -129,7 +134,7 @@ impl Head {
             .map_err(|_| corrupt(FIXED_BYTES + dim * 4, "the name is not UTF-8".into()))?;
         Ok(Self {
             name: name.to_owned(),
-            params: VectorParams { datatype, hnsw, originals, ..VectorParams::new(size, distance) },
+            params: VectorParams { datatype, hnsw, originals, preset, ..VectorParams::new(size, distance) },
             codec,
             seed: u64_at(bytes, 24),
             clusters: u32_at(bytes, 20),
@@ -144,6 +149,14 @@ const fn distance_number(distance: Distance) -> u8 {
         Distance::Euclid => 1,
         Distance::Dot => 2,
         Distance::Manhattan => 3,
+    }
+}
+
+const fn preset_number(preset: Preset) -> u8 {
+    match preset {
+        Preset::Balanced => 0,
+        Preset::Recall => 1,
+        Preset::Speed => 2,
     }
 }
 
@@ -171,7 +184,7 @@ mod tests {
         };
         let bytes = head.encode();
         assert_eq!(Head::decode(&bytes), Ok(head));
-        for (at, value) in [(0, 4u8), (4, 9), (5, 9), (6, 9), (7, 2), (8, 1), (32, 1)] {
+        for (at, value) in [(0, 4u8), (4, 9), (5, 9), (6, 9), (7, 2), (8, 1), (32, 1), (36, 3)] {
             let mut bad = bytes.clone();
             bad[at] = value;
             assert!(Head::decode(&bad).is_err(), "byte {at}");

@@ -43,11 +43,13 @@ pub enum SectionKind {
     Rows = 8,
     /// Field indexes.
     Fields = 9,
+    /// Recall by width of search.
+    Calibration = 10,
 }
 
 impl SectionKind {
     /// All kinds that this build knows.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Head,
         Self::Clusters,
         Self::CodesHigh,
@@ -57,6 +59,7 @@ impl SectionKind {
         Self::Ids,
         Self::Rows,
         Self::Fields,
+        Self::Calibration,
     ];
 
     /// The name in errors and in `inspect`.
@@ -72,7 +75,13 @@ impl SectionKind {
             Self::Ids => "ids",
             Self::Rows => "rows",
             Self::Fields => "fields",
+            Self::Calibration => "calibration",
         }
+    }
+
+    /// Whether a reader that does not know the section must not answer.
+    const fn required(self) -> bool {
+        !matches!(self, Self::Calibration)
     }
 
     fn from_number(number: u32) -> Option<Self> {
@@ -125,7 +134,7 @@ pub(super) fn encode_table(sections: &[Section]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(sections.len() * ENTRY_BYTES);
     for section in sections {
         bytes.extend((section.kind as u32).to_le_bytes());
-        bytes.extend(REQUIRED.to_le_bytes());
+        bytes.extend(if section.kind.required() { REQUIRED } else { 0 }.to_le_bytes());
         bytes.extend(section.offset.to_le_bytes());
         bytes.extend(section.len.to_le_bytes());
         bytes.extend(section.checksum.to_le_bytes());

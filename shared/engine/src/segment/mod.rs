@@ -1,6 +1,7 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod builder;
+mod calibration;
 mod clusters;
 mod describe;
 mod head;
@@ -11,6 +12,7 @@ mod vectors;
 mod writer;
 
 pub use builder::{Builder, Built, WriteError};
+pub use calibration::{Calibration, Entry as CalibrationEntry};
 pub use clusters::ClustersView;
 pub use describe::{Description, SectionSize};
 pub use head::CodecKind;

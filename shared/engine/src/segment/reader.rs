@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    ClustersView, Source,
+    Calibration, ClustersView, Source,
     builder::vector_bytes,
     head::{CodecKind, Head},
     layout::{ENTRY_BYTES, FOOTER_BYTES, Footer, MAGIC, Section, SectionKind, decode_table},
@@ -27,6 +27,7 @@ pub struct Segment {
     sections: Vec<Section>,
     pub(super) head: Head,
     pub(super) codec: Option<Codec>,
+    calibration: Calibration,
     pub(super) visited: VisitedPool,
 }
 
@@ -68,14 +69,33 @@ impl Segment {
             .map(|multiple| Codec::of_multiple(head.params.distance, head.centre.clone(), head.seed, multiple))
             .transpose()
             .map_err(|error| Error::corrupt("head", 6, error.to_string()))?;
-        let segment = Self { source, footer, sections, head, codec, visited: VisitedPool::default() };
+        let calibration = Calibration::default();
+        let mut segment = Self { source, footer, sections, head, codec, calibration, visited: VisitedPool::default() };
         segment.check_lengths()?;
+        segment.calibration = segment.read_calibration()?;
         segment.links()?;
         segment.ids()?;
         segment.rows()?;
         segment.fields()?;
         segment.clusters()?;
         Ok(segment)
+    }
+
+    fn read_calibration(&self) -> Result<Calibration> {
+        let Some(section) = self.sections.iter().find(|section| section.kind == SectionKind::Calibration) else {
+            return Ok(Calibration::default());
+        };
+        let bytes = self.bytes(SectionKind::Calibration)?;
+        if xxh3_64(bytes) != section.checksum {
+            return Err(Error::corrupt("calibration", 0, "checksum mismatch"));
+        }
+        Calibration::decode(bytes)
+    }
+
+    /// Which recall which width of search gives, as measured when the segment was built.
+    #[must_use]
+    pub const fn calibration(&self) -> &Calibration {
+        &self.calibration
     }
 
     fn check_lengths(&self) -> Result<()> {

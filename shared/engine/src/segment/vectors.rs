@@ -42,6 +42,10 @@ impl Vectors {
         Self { params, values, kernel: kernel::get(), lift: 0.0 }
     }
 
+    pub(super) const fn params(&self) -> VectorParams {
+        self.params
+    }
+
     pub(super) const fn dim(&self) -> usize {
         self.params.size as usize
     }

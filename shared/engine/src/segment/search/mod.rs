@@ -1,8 +1,8 @@
 //! One query, one segment: which plan, and the plans.
 
-mod nearest;
+pub(super) mod nearest;
 mod plan;
-mod rescore;
+pub(super) mod rescore;
 mod scan;
 mod walk;
 

@@ -1,14 +1,14 @@
 //! The best of a stream of candidates.
 
 /// Distance, then ordinal.
-pub(super) type Candidate = (f32, u32);
+pub(in crate::segment) type Candidate = (f32, u32);
 
-pub(super) fn nearer(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+pub(in crate::segment) fn nearer(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
 /// The nearest candidates of a stream: a bounded binary heap, the worst on top.
-pub(super) struct Nearest {
+pub(in crate::segment) struct Nearest {
     heap: std::collections::BinaryHeap<Worst>,
     size: usize,
 }
@@ -33,11 +33,11 @@ impl Ord for Worst {
 }
 
 impl Nearest {
-    pub(super) fn new(size: usize) -> Self {
+    pub(in crate::segment) fn new(size: usize) -> Self {
         Self { heap: std::collections::BinaryHeap::with_capacity(size.min(65_536)), size }
     }
 
-    pub(super) fn offer(&mut self, candidate: Candidate) {
+    pub(in crate::segment) fn offer(&mut self, candidate: Candidate) {
         if self.heap.len() < self.size {
             self.heap.push(Worst(candidate));
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -47,7 +47,7 @@ impl Nearest {
         }
     }
 
-    pub(super) fn sorted(self) -> Vec<Candidate> {
+    pub(in crate::segment) fn sorted(self) -> Vec<Candidate> {
         self.heap.into_sorted_vec().into_iter().map(|worst| worst.0).collect()
     }
 }

@@ -1,13 +1,15 @@
 //! Which plan searches, and how wide.
 
-use cairn_model::SearchParams;
+use cairn_model::{Preset, SearchParams};
 use roaring::RoaringBitmap;
 
 use super::{Search, Strategy};
 use crate::segment::Segment;
 
-/// `ef` where neither the request nor `k` asks for more.
+/// `ef` where neither the request nor `k` asks for more and nothing was measured.
 const EF_DEFAULT: usize = 256;
+/// `ef` at most where the request asks for neither `ef` nor recall.
+const EF_USUAL_MAX: usize = 512;
 /// Up to so many allowed points an exact scan costs less than scoring codes first.
 const EXACT_POINTS_MAX: u64 = 256;
 /// Candidates per hit that a walk or scan over codes keeps at least: the true nearest are practically always among twice
@@ -33,11 +35,27 @@ impl Segment {
 }
 
 impl Search<'_> {
-    /// Candidates to keep: what was asked for, but never fewer than the hits need.
+    /// Candidates to keep: what was asked for, else what the wanted recall was measured to need, but never fewer than the hits need.
     pub(super) fn ef(&self, params: SearchParams) -> usize {
-        let built = self.segment.params().hnsw.ef_construct as usize;
-        let coarse = if self.segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
-        let asked = params.ef.map_or(EF_DEFAULT.max(built).max(coarse), |ef| ef as usize);
-        asked.max(self.k).max(self.oversampled().unwrap_or(0)).min(self.segment.len() as usize)
+        let segment = self.segment;
+        let needed = if segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
+        let wanted = || {
+            let unmeasured = EF_DEFAULT.max(segment.params().hnsw.ef_construct as usize);
+            let measured = |recall| segment.calibration().ef(recall, self.k).unwrap_or(unmeasured);
+            // Nobody asked for a recall that only a very wide search may give.
+            let usual = || measured(recall(segment.params().preset)).min(EF_USUAL_MAX.max(self.k * COARSE_PER_HIT));
+            params.recall.map_or_else(usual, measured).max(needed)
+        };
+        let ef = params.ef.map_or_else(wanted, |ef| ef as usize);
+        ef.max(self.k).max(self.oversampled().unwrap_or(0)).min(segment.len() as usize)
+    }
+}
+
+/// The recall@k that a search aims at when the request does not say.
+const fn recall(preset: Preset) -> f32 {
+    match preset {
+        Preset::Recall => 0.995,
+        Preset::Balanced => 0.99,
+        Preset::Speed => 0.95,
     }
 }

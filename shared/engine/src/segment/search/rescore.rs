@@ -68,7 +68,7 @@ impl<'a> Search<'a> {
 /// `found` is sorted by estimates. The first `wanted` and a few more show how the estimates err: mean and deviation. From then on a
 /// candidate is scored only if its estimate, corrected by the mean, is at most three deviations beyond the `wanted`th best distance so
 /// far. Estimates ascend, so the first that is farther ends it. At least `least` are scored in any case.
-pub(super) fn refine(
+pub(in crate::segment) fn refine(
     found: &mut Vec<Candidate>,
     (wanted, least): (usize, usize),
     prefetch: impl Fn(u32),
