@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, zero_filled};
+use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -38,6 +38,7 @@ fn table() -> Kernel {
         dot_u4_i8,
         dots_u4_i8,
         dot_u8_i16,
+        unpack,
     }
 }
 

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_DIMS, CodeTable, Kernel, common};
+use super::{BLOCK_DIMS, CodeTable, Kernel, LINE_BYTES, common, scalar::unpack};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -21,7 +21,12 @@ pub(super) fn detect() -> Option<Kernel> {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vnni");
     // SAFETY: the features were just found.
-    found.then(|| unsafe { table() })
+    let mut table = found.then(|| unsafe { table() })?;
+    if is_x86_feature_detected!("avx512vbmi") {
+        // SAFETY: the features that were found above, and this one.
+        table.unpack = |line, at, width, first, out| unsafe { unpack_vbmi(line, at, width, first, out) };
+    }
+    Some(table)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
@@ -43,6 +48,7 @@ fn table() -> Kernel {
         dot_u4_i8,
         dots_u4_i8,
         dot_u8_i16,
+        unpack,
     }
 }
 
@@ -374,4 +380,41 @@ fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn add_codes(sum: __m512i, codes: (__m512i, __m512i), query: (__m512i, __m512i)) -> __m512i {
     _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, codes.0, query.0), codes.1, query.1)
+}
+
+/// Sixteen gaps at a time: a byte permutation brings each gap's four bytes into its lane, a shift and a mask cut it out, and four steps of
+/// shifted additions sum up all lanes before each.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "places in a line; masks of 16 lanes")]
+fn unpack_vbmi(line: &[u8; LINE_BYTES], at: usize, width: u32, first: u32, out: &mut [u32]) -> u32 {
+    let Some((head, tail)) = out.split_first_mut() else { return 0 };
+    *head = first;
+    let line = load_u8(line);
+    let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    let steps = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(width as i32));
+    let mask = _mm512_set1_epi32(((1u64 << width) - 1) as i32);
+    let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi32(1));
+    let mut before = _mm512_set1_epi32(first.cast_signed());
+    let mut largest = before;
+    let mut at = at;
+    for chunk in tail.chunks_mut(16) {
+        let bits = _mm512_add_epi32(steps, _mm512_set1_epi32(at as i32));
+        // Each lane's byte number four times, and the numbers after it: modulo 64, which the permutation does.
+        let bytes = _mm512_mullo_epi32(_mm512_srli_epi32::<3>(bits), _mm512_set1_epi32(0x0101_0101));
+        let bytes = _mm512_permutexvar_epi8(_mm512_add_epi8(bytes, _mm512_set1_epi32(0x0302_0100)), line);
+        let gaps = _mm512_srlv_epi32(bytes, _mm512_and_si512(bits, _mm512_set1_epi32(7)));
+        let mut sums = _mm512_add_epi32(_mm512_and_si512(gaps, mask), one);
+        sums = _mm512_add_epi32(sums, _mm512_alignr_epi32::<15>(sums, zero));
+        sums = _mm512_add_epi32(sums, _mm512_alignr_epi32::<14>(sums, zero));
+        sums = _mm512_add_epi32(sums, _mm512_alignr_epi32::<12>(sums, zero));
+        sums = _mm512_add_epi32(sums, _mm512_alignr_epi32::<8>(sums, zero));
+        let values = _mm512_add_epi32(sums, before);
+        let filled = low_lanes(chunk.len()) as u16;
+        largest = _mm512_mask_max_epu32(largest, filled, largest, values);
+        // SAFETY: lanes past the chunk's end are masked and not written.
+        unsafe { _mm512_mask_storeu_epi32(chunk.as_mut_ptr().cast(), filled, values) };
+        before = _mm512_permutexvar_epi32(_mm512_set1_epi32(15), values);
+        at += 16 * width as usize;
+    }
+    _mm512_reduce_max_epu32(largest)
 }

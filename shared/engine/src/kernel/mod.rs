@@ -46,7 +46,7 @@ pub const BLOCK_BYTES: usize = BLOCK_DIMS / 2;
 /// Bytes that one [`prefetch`] touches at most: past this the hardware has seen the stream.
 const PREFETCH_BYTES_MAX: usize = 1024;
 /// Bytes of a cache line, or a divisor of it.
-const LINE_BYTES: usize = 64;
+pub const LINE_BYTES: usize = 64;
 
 /// A distance over two vectors of one type.
 pub type Pair<A, B, T> = fn(&[A], &[B]) -> T;
@@ -88,7 +88,15 @@ pub struct Kernel {
     pub dots_u4_i8: CodeProducts,
     /// 8-bit codes times a 16-bit query, both as two planes; see [`CodeProduct`].
     pub dot_u8_i16: CodeProduct,
+    /// Ranks out of packed gaps; see [`Unpack`].
+    pub unpack: Unpack,
 }
+
+/// Unpacks gaps of `width` bits, at most [`UNPACK_WIDTH_MAX`], from bit `at` of a line: `out[0]` is `first`, each next value the one before, the
+/// next gap and 1, modulo 2^32. Gives the largest value. Bits after the line's end are anything.
+pub type Unpack = fn(line: &[u8; LINE_BYTES], at: usize, width: u32, first: u32, out: &mut [u32]) -> u32;
+/// The widest gap that [`Kernel::unpack`] reads: with up to seven bits before it, it lies within four bytes.
+pub const UNPACK_WIDTH_MAX: u32 = 25;
 
 /// `sum (16 high_i + low_i) * (256 query_i + rest_i)` over the nibble planes `high` and `low` and the query planes `query`
 /// and `rest`, all in blocks.

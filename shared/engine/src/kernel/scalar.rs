@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK_BYTES, CodeTable, Kernel, blocks, common};
+use super::{BLOCK_BYTES, CodeTable, Kernel, LINE_BYTES, UNPACK_WIDTH_MAX, blocks, common};
 
 pub(super) fn table() -> Kernel {
     Kernel {
@@ -22,6 +22,7 @@ pub(super) fn table() -> Kernel {
         dot_u4_i8,
         dots_u4_i8,
         dot_u8_i16,
+        unpack,
     }
 }
 
@@ -61,4 +62,23 @@ fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
     let (high, low) = common(high, low);
     let (query, rest) = common(query, rest);
     256 * (16 * product(high, query) + product(low, query)) + 16 * product(high, rest) + product(low, rest)
+}
+
+pub(super) fn unpack(line: &[u8; LINE_BYTES], at: usize, width: u32, first: u32, out: &mut [u32]) -> u32 {
+    let Some((head, tail)) = out.split_first_mut() else { return 0 };
+    debug_assert!(width <= UNPACK_WIDTH_MAX, "gaps of {width} bits");
+    *head = first;
+    let (mut value, mut largest, mut at) = (first, first, at);
+    for slot in tail {
+        let byte = (at / 8).min(LINE_BYTES - 8);
+        let word = line[byte..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let gap = word >> ((at - byte * 8) & 63) & ((1 << width) - 1);
+        #[expect(clippy::cast_possible_truncation, reason = "at most 25 bits")]
+        let step = gap as u32 + 1;
+        value = value.wrapping_add(step);
+        largest = largest.max(value);
+        *slot = value;
+        at += width as usize;
+    }
+    largest
 }

@@ -268,6 +268,32 @@ fn the_shorter_slice_decides() {
 
 proptest! {
     #[test]
+    fn gaps_of_any_width(
+        line in prop::collection::vec(any::<u8>(), LINE_BYTES), at in 0usize..100, width in 0..=UNPACK_WIDTH_MAX, first: u32, count in 0usize..70,
+    ) {
+        let line: &[u8; LINE_BYTES] = line[..].try_into().unwrap();
+        // As many as lie within the line.
+        let room = if width == 0 { 70 } else { (8 * LINE_BYTES - at) / width as usize };
+        let count = count.min(room + 1);
+        let bit = |at: usize| u32::from(line[at / 8] >> (at % 8) & 1);
+        let gap = |i: usize| (0..width as usize).map(|b| bit(at + i * width as usize + b) << b).sum::<u32>();
+        let mut expected = Vec::new();
+        let mut value = first;
+        for i in 0..count {
+            expected.push(value);
+            if i + 1 < count {
+                value = value.wrapping_add(gap(i)).wrapping_add(1);
+            }
+        }
+        for kernel in available() {
+            let mut out = vec![7; count];
+            let largest = (kernel.unpack)(line, at, width, first, &mut out);
+            prop_assert_eq!(&out, &expected, "{}", kernel.name);
+            prop_assert_eq!(largest, expected.iter().copied().max().unwrap_or(0), "{}", kernel.name);
+        }
+    }
+
+    #[test]
     fn floats_of_any_size(
         pairs in prop::collection::vec((-1e4f32..1e4, -1e4f32..1e4), 0..400), scale in -30i32..18,
     ) {

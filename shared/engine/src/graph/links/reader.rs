@@ -5,7 +5,11 @@ use super::{
     header::{ALIGN, Entry, Extent, HEADER_BYTES, Header, ends, u32_at},
     record::{self, Shape},
 };
-use crate::{Result, graph::walk::Graph, kernel};
+use crate::{
+    Result,
+    graph::walk::Graph,
+    kernel::{self, Unpack},
+};
 
 /// A view of a links section: a few words that point into its bytes. Opening it is O(1); lists are checked when they are read.
 #[derive(Clone, Copy)]
@@ -24,6 +28,7 @@ pub(in crate::graph) struct Table<'a> {
     overflow: &'a [u8],
     line_bytes: usize,
     shape: Shape,
+    unpack: Unpack,
     /// Where `lines` begin in the section, for errors.
     at: usize,
 }
@@ -183,7 +188,7 @@ fn table(section: &[u8], level: u32) -> Result<(Table<'_>, Extent)> {
     let lines = part(extent.lines, entry.nodes as usize * line_bytes)?;
     let overflow = part(extent.overflow, overflow_bytes)?;
     let shape = Shape::new(entry.nodes, entry.degree_max);
-    Ok((Table { lines, overflow, line_bytes, shape, at: extent.lines }, extent))
+    Ok((Table { lines, overflow, line_bytes, shape, unpack: kernel::get().unpack, at: extent.lines }, extent))
 }
 
 fn zeros(section: &[u8], from: usize, to: usize) -> Result<()> {
@@ -215,12 +220,12 @@ impl<'a> Table<'a> {
         let line = self.line(rank).ok_or("not a node")?;
         if line[0] & 1 == 1 {
             let record = self.elsewhere(line).ok_or("its list lies beyond the overflow area")?;
-            return record::read(&self.shape, rank, record, out);
+            return record::read(&self.shape, rank, record, self.unpack, out);
         }
         // The common length as a constant lets the compiler drop the bounds checks.
         match <&[u8; ALIGN]>::try_from(line) {
-            Ok(line) => record::read(&self.shape, rank, line, out),
-            Err(_) => record::read(&self.shape, rank, line, out),
+            Ok(line) => record::read(&self.shape, rank, line, self.unpack, out),
+            Err(_) => record::read(&self.shape, rank, line, self.unpack, out),
         }
     }
 

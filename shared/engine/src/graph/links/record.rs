@@ -1,5 +1,7 @@
 //! One node's list as bits: the plan, the writing and the reading of a record.
 
+use crate::kernel::{LINE_BYTES, UNPACK_WIDTH_MAX, Unpack};
+
 /// Bits of the two width fields.
 const WIDTH_BITS: u32 = 6;
 /// The widest value.
@@ -186,7 +188,13 @@ impl BitWriter<'_> {
 /// What is wrong with it. `out` then holds anything.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "fields are masked to their bits")]
-pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -> Result<(), &'static str> {
+pub(super) fn read(
+    shape: &Shape,
+    own: u32,
+    record: &[u8],
+    unpack: Unpack,
+    out: &mut Vec<u32>,
+) -> Result<(), &'static str> {
     out.clear();
     if record.len() < RECORD_BYTES_MIN {
         return Err("a record shorter than 8 bytes");
@@ -222,11 +230,18 @@ pub(super) fn read(shape: &Shape, own: u32, record: &[u8], out: &mut Vec<u32>) -
         // Wraps to a huge rank when it would be negative.
         first = (first + u64::from(own)).wrapping_sub(1 << (base_bits - 1));
     }
-    let mut last = run(record, near_at, near_width, first, near_out);
-    if far > 0 {
-        let first = bits(record, far_at, shape.rank_bits);
-        last = last.max(run(record, far_at + shape.rank_bits as usize, far_width, first, far_out));
-    }
+    let first_far = if far > 0 { bits(record, far_at, shape.rank_bits) } else { 0 };
+    let far_gaps_at = far_at + shape.rank_bits as usize;
+    let last = match record.first_chunk() {
+        Some(line) if record.len() == LINE_BYTES && near_width.max(far_width) <= UNPACK_WIDTH_MAX => {
+            let near = unpack(line, near_at, near_width, first as u32, near_out);
+            u64::from(near.max(unpack(line, far_gaps_at, far_width, first_far as u32, far_out)))
+        }
+        _ => {
+            let near = run(record, near_at, near_width, first, near_out);
+            near.max(run(record, far_gaps_at, far_width, first_far, far_out))
+        }
+    };
     if last >= u64::from(shape.nodes) || first >= u64::from(shape.nodes) {
         return Err("a neighbour that is not a node");
     }
