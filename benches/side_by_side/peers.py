@@ -306,7 +306,7 @@ class Scann(Peer):
 
     package = "scann"
     note = "tree of sqrt(n) leaves, 4-bit AH with 2 dimensions per block"
-    knobs = [(leaves, again) for again in (40, 100, 250) for leaves in (3, 5, 8, 12, 18, 27, 40, 60, 90, 140)]
+    knobs = [(leaves, again) for again in (40, 100) for leaves in (3, 5, 8, 12, 18, 27, 40, 60, 90, 140, 190, 240)]
 
     def build(self, base):
         from scann import scann_ops_pybind

@@ -94,6 +94,8 @@ class Worker:
             times.append(time.perf_counter() - start)
             cpu.append(time.process_time() - cpu_start)
         found = np.asarray(peer.ids(raw))[:, :k]
+        # Where a library finds fewer than k, its array may end in what was in memory before.
+        found = np.where((found >= 0) & (found < len(self.set.base)), found, -1)
         return [seconds / len(queries) for seconds in times], [seconds / len(queries) for seconds in cpu], found
 
     def sweep(self, knobs):
