@@ -79,12 +79,12 @@ def bench(args, base, truth, queries):
 def row(report):
     """Time per query and distances at fixed recall, interpolated on the front."""
     runs = [{"recall": run["recall"], "seconds": [1 / qps for qps in run["qps_runs"]]} for run in report["runs"]]
-    result = {"runs": runs, "call_s": [0.0], "call_cpu_s": [0.0]}
+    points = figures.front({"runs": runs})
     cells = [f"{report['points']:,}", f"{report['build_s']:.1f}", f"{report['build_s'] / report['points'] * 1e6:.0f}"]
     cells += [f"{report['peak_mb'] / 1024:.2f}", f"{report['bytes'] / 1e9:.2f}"]
     cells += [f"{report['bytes_per_vector']:,.0f}", f"{report['bits_per_link']:.1f}"]
     for target in (0.90, 0.95, 0.99):
-        speed = figures.at(figures.front(result), target)
+        speed = figures.at(points, target)
         cells.append(f"{1e6 / speed:,.0f}" if speed else f"{max(run['recall'] for run in runs):.3f} at most")
     needed = next((run for run in report["runs"] if run["recall"] >= 0.95), None)
     cells.append(f"{needed['distances']:,.0f} (ef {needed['ef']})" if needed else "")

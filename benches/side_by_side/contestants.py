@@ -20,9 +20,10 @@ def merged(result, runs):
     """Adds one pass's measurements to those of earlier passes."""
     known = {json.dumps(run["knob"]): run for run in result["runs"]}
     for run in runs:
-        old = known.setdefault(json.dumps(run["knob"]), {**run, "seconds": [], "cpu_seconds": []})
-        old["seconds"] += run["seconds"]
-        old["cpu_seconds"] += run.get("cpu_seconds", [])
+        empty = {key: [] for key in run if key.endswith("seconds")}
+        old = known.setdefault(json.dumps(run["knob"]), run | empty)
+        for key in empty:
+            old[key] = old[key] + run[key]
     result["runs"] = list(known.values())
 
 
@@ -67,13 +68,10 @@ class Peer:
         if self.result is None:
             built = self.ask(do="build")
             built["build_s"], built["peak_mb"] = [built["build_s"]], [built["peak_mb"]]
-            self.result = {"name": self.name, "kind": "peer", "runs": [], "call_s": [], "call_cpu_s": [], **built}
+            self.result = {"name": self.name, "kind": "peer", "runs": [], **built}
         else:
             knobs = [run["knob"] for run in self.result["runs"]]
-        answer = self.ask(do="pass", knobs=knobs)
-        merged(self.result, answer["runs"])
-        self.result["call_s"].append(answer["call_s"])
-        self.result["call_cpu_s"].append(answer["call_cpu_s"])
+        merged(self.result, self.ask(do="pass", knobs=knobs)["runs"])
 
     def close(self):
         self.process.stdin.close()
@@ -117,7 +115,7 @@ class Cairn:
             about = {"name": self.name, "kind": "cairn", "arguments": self.arguments, "version": ""}
             kept = ("bytes_per_vector", "bits_per_link", "kernel", "sections", "tier")
             about |= {key: report[key] for key in kept if key in report}
-            self.result = about | {"runs": [], "call_s": [0.0], "call_cpu_s": [0.0], "build_s": [], "peak_mb": []}
+            self.result = about | {"runs": [], "build_s": [], "peak_mb": []}
         self.result["build_s"].append(report["build_s"])
         self.result["peak_mb"].append(usage.ru_maxrss / 1024)
         strategies = sorted({run["strategy"] for run in report["runs"] if run.get("strategy")})

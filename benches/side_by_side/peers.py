@@ -136,7 +136,7 @@ class Qdrant(Peer):
 
     package = "qdrant-edge-py"
     objects = True
-    knobs = [(ef, 1.0) for ef in EFS[1:10]] + [(ef, 2.0) for ef in EFS[1:12]]
+    knobs = [(ef, 1.0) for ef in EFS[:10]] + [(ef, 2.0) for ef in EFS[:12]]
     note = "scalar int8, rescored from the originals"
 
     def quantization(self, q):
@@ -185,8 +185,8 @@ class Qdrant(Peer):
 
 
 class QdrantTurbo(Qdrant):
-    knobs = [(ef, 3.0) for ef in EFS[1:]]
-    note = "turbo 4 bits, oversampling 3, rescored from the originals"
+    knobs = [(ef, 2.0) for ef in EFS[:10]] + [(ef, 3.0) for ef in EFS]
+    note = "turbo 4 bits, oversampling 2 or 3, rescored from the originals"
 
     def quantization(self, q):
         return q.TurboQuantQuantizationConfig(bits=q.TurboQuantBitSize.Bits4, memory=q.Memory.Pinned)

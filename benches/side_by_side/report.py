@@ -38,17 +38,19 @@ def row(result, everything, clock):
     cells = [f"**{result['name']}**" if result["kind"] == "cairn" else result["name"]]
     for target in figures.TARGETS:
         speed = figures.at(points, target)
-        spread = figures.spread(result, target)
+        spread = figures.spread(result, target, clock)
         shown = number(speed) if speed else f"{points[-1][0]:.4f} at most"
+        if figures.doubtful(result, target, clock):
+            shown = "~" + shown
         cells += [shown + (f" ±{spread:.0%}" if spread is not None else ""), ratio(speed, baseline(result, everything, target, clock))]
     build = f"{statistics.median(result['build_s']):.1f}"
     if result.get("insert_s"):
         build += f" (+{result['insert_s']:.1f})"
     notes = result.get("note", "")
-    call = statistics.median(result["call_s"])
-    if call > 0:
+    call_us = figures.call_us(result)
+    if call_us > 0:
         called = figures.at(figures.front(result, clock, called=True), 0.99)
-        notes += f"; a call costs {call * 1e6:.0f} us, with it {number(called)} at 0.99"
+        notes += f"; a call costs {call_us:.0f} us, with it {number(called)} at 0.99"
     cells += [build, number(result["bytes_per_vector"]), number(max(result["peak_mb"])), notes]
     return "| " + " | ".join(cells) + " |"
 
@@ -94,7 +96,8 @@ def summary(out, names, clock):
                 speed, peer = best(found, group, clock)
                 theirs = peer and baseline(peer, found, 0.99, clock)
                 scaled = speed * mine / theirs if speed and mine and theirs else speed
-                cells.append(f"{ratio(figures.at(points, 0.99), scaled)} ({peer['name']})" if peer else "")
+                mark = "~" if peer and figures.doubtful(peer, 0.99, clock) else ""
+                cells.append(f"{mark}{ratio(figures.at(points, 0.99), scaled)} ({peer['name']})" if peer else "")
             zvec = next((peer for peer in found if peer["name"] == "zvec"), None)
             built = statistics.median(result["build_s"])
             cells.append(ratio(statistics.median(zvec["build_s"]), built) if zvec else "")

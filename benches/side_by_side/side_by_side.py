@@ -40,6 +40,7 @@ def parsed():
         help="a configuration of `cairn bench`, such as 'hot: --tier hot'; may be given again [cairn:]",
     )
     parser.add_argument("--no-cairn", action="store_true", help="only the peers")
+    parser.add_argument("--stored-hnswlib", action="store_true", help="do not measure hnswlib again; for a first look only")
     parser.add_argument("--fresh", action="store_true", help="measure peers again of which a result is stored")
     parser.add_argument("--report", action="store_true", help="measure nothing, write tables and plots from what is stored")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: peers by processor time (busy machine)")
@@ -74,12 +75,12 @@ def contestants(args, points, set_name, folder):
     stored = lambda name: (folder / f"{name}.json").exists() and not args.fresh
     names = [name for name in args.peers if not stored(name)]
     # The measure of all: it runs again beside whatever is measured.
-    if names or not args.no_cairn:
-        names = ["hnswlib"] + [name for name in names if name != "hnswlib"]
+    first = ["hnswlib"] if (names or not args.no_cairn) and not args.stored_hnswlib else []
+    names = first + [name for name in names if name not in first]
     entrants = [(name, lambda name=name: Peer(name, set_name, args)) for name in names]
     if not args.no_cairn:
         made = [(text.partition(":")[0], lambda text=text: Cairn(text, points, args)) for text in args.config or ["cairn:"]]
-        entrants[1:1] = made
+        entrants[len(first) : len(first)] = made
     return entrants
 
 

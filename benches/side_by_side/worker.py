@@ -6,7 +6,6 @@ Reads one JSON command per line, answers with one JSON line: {"do": "build"}, {"
 import importlib.metadata
 import json
 import os
-import statistics
 import sys
 import time
 
@@ -82,43 +81,50 @@ class Worker:
             pin(self.options["core"])
         return answer
 
-    def timed(self, peer, knob):
-        """Seconds per query of several runs over all queries by the wall and by the processor, and the row numbers found."""
+    def timed(self, knob):
+        """Several runs over all queries: seconds per query by the wall and by the processor, the same of a minimal call
+        measured right before each, and the row numbers found."""
         queries, k = self.set.queries, self.options["k"]
-        peer.ready(queries[:WARM_UP], k, knob)()
-        search = peer.ready(queries, k, knob)
-        times, cpu = [], []
-        while len(times) < self.options["repeat"] or (sum(times) < SECONDS_LEAST and len(times) < RUNS_MOST):
-            cpu_start, start = time.process_time(), time.perf_counter()
-            raw = search()
-            times.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - cpu_start)
-        found = np.asarray(peer.ids(raw))[:, :k]
+        self.peer.ready(queries[:WARM_UP], k, knob)()
+        search = self.peer.ready(queries, k, knob)
+        minimal = self.tiny.ready(queries, k, knob) if self.kind.objects else None
+        run = {"knob": knob, "recall": 0.0, "seconds": [], "cpu_seconds": [], "call_seconds": [], "call_cpu_seconds": []}
+        total = 0.0
+        while len(run["seconds"]) < self.options["repeat"] or (total < SECONDS_LEAST and len(run["seconds"]) < RUNS_MOST):
+            call_s, call_cpu_s, _ = clocked(minimal) if minimal else (0.0, 0.0, None)
+            wall_s, cpu_s, raw = clocked(search)
+            total += wall_s
+            for key, seconds in zip(("seconds", "cpu_seconds", "call_seconds", "call_cpu_seconds"), (wall_s, cpu_s, call_s, call_cpu_s)):
+                run[key].append(seconds / len(queries))
+        found = np.asarray(self.peer.ids(raw))[:, :k]
         # Where a library finds fewer than k, its array may end in what was in memory before.
         found = np.where((found >= 0) & (found < len(self.set.base)), found, -1)
-        return [seconds / len(queries) for seconds in times], [seconds / len(queries) for seconds in cpu], found
+        return {**run, "recall": self.set.recall(found, self.worst)}
 
     def sweep(self, knobs):
         """Measures the given knobs, or the peer's own ladder, cut short where recall is high or stands still."""
         adaptive, runs, still, done = knobs is None, [], 0, set()
-        call_s = call_cpu_s = 0.0
-        if self.kind.objects:
-            times, cpu, _ = self.timed(self.tiny, as_knob(self.kind.knobs[0]))
-            call_s, call_cpu_s = statistics.median(times), statistics.median(cpu)
-        previous = None
+        previous = ()
         for knob in map(as_knob, self.kind.knobs if adaptive else knobs):
             family = knob[1] if isinstance(knob, tuple) else None
             if family in done:
                 continue
-            if previous != family:
-                previous, still = family, 0
-            times, cpu, found = self.timed(self.peer, knob)
-            recall = self.set.recall(found, self.worst)
-            still = still + 1 if runs and recall - runs[-1]["recall"] < GAIN_LEAST else 0
-            runs.append({"knob": knob, "recall": recall, "seconds": times, "cpu_seconds": cpu})
-            if adaptive and (recall >= RECALL_ENOUGH or still == 2):
+            run = self.timed(knob)
+            # A family is a ladder of its own: the same second knob.
+            gained = previous != family or run["recall"] - runs[-1]["recall"] >= GAIN_LEAST
+            still = 0 if gained else still + 1
+            previous = family
+            runs.append(run)
+            if adaptive and (run["recall"] >= RECALL_ENOUGH or still == 2):
                 done.add(family)
-        return {"runs": runs, "call_s": call_s, "call_cpu_s": call_cpu_s}
+        return {"runs": runs}
+
+
+def clocked(work):
+    """Seconds by the wall, seconds by the processor over all threads, and what the work gave."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    made = work()
+    return time.perf_counter() - wall, time.process_time() - cpu, made
 
 
 def as_knob(knob):
