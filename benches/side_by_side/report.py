@@ -6,7 +6,19 @@ from pathlib import Path
 
 import figures
 
-COLOURS = ["#8a8f98", "#c9793a", "#b8a12f", "#5b9f5b", "#3f9c9c", "#4a7fc1", "#7d6bc0", "#b565a7", "#9c6b52", "#6d8a3c"]
+# A contestant has one colour in every plot; Cairn's are red.
+COLOURS = {
+    "hnswlib": "#6d7480",
+    "faiss": "#c9793a",
+    "faiss-refined": "#9c6b52",
+    "usearch": "#b8a12f",
+    "qdrant-sq8": "#7d6bc0",
+    "qdrant-tq4": "#b565a7",
+    "zvec": "#5b9f5b",
+    "vsag": "#3f9c9c",
+    "svs": "#4a7fc1",
+    "scann": "#a3b04a",
+}
 CAIRN_COLOURS = ["#d0021b", "#f0616d", "#8b0010"]
 OTHERS = ("vsag", "zvec", "scann", "faiss", "faiss-refined", "usearch", "svs")
 
@@ -42,7 +54,8 @@ def row(result, everything, clock):
         shown = number(speed) if speed else f"{points[-1][0]:.4f} at most"
         if figures.doubtful(result, target, clock):
             shown = "~" + shown
-        cells += [shown + (f" ±{spread:.0%}" if spread is not None else ""), ratio(speed, baseline(result, everything, target, clock))]
+        shown += f" ±{spread:.0%}" if spread is not None else ""
+        cells += [shown, ratio(speed, baseline(result, everything, target, clock))]
     build = f"{statistics.median(result['build_s']):.1f}"
     if result.get("insert_s"):
         build += f" (+{result['insert_s']:.1f})"
@@ -119,7 +132,7 @@ def plot(out, name, path, clock):
         return
     low = 0.90
     image, axes = pyplot.subplots(figsize=(7.6, 4.4), layout="constrained")
-    colours, reds = iter(COLOURS * 2), iter(CAIRN_COLOURS * 2)
+    reds = iter(CAIRN_COLOURS * 2)
     for result in reversed(found):
         cairn = result["kind"] == "cairn"
         points = figures.front(result, clock)
@@ -127,8 +140,9 @@ def plot(out, name, path, clock):
         first = max((i for i, point in enumerate(points) if point[0] < low), default=0)
         shown = points[first:]
         style = {"linewidth": 2.2, "markersize": 4, "zorder": 3} if cairn else {"linewidth": 1.1, "markersize": 2.5, "zorder": 2}
+        colour = next(reds) if cairn else COLOURS.get(result["name"], "#b0b0b0")
         label = f"Cairn {result['name']}".replace("Cairn cairn", "Cairn") if cairn else result["name"]
-        axes.plot(*zip(*shown), marker="o", color=next(reds if cairn else colours), label=label, **style)
+        axes.plot(*zip(*shown), marker="o", color=colour, label=label, **style)
     axes.set_xlim(low, 1.001)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))

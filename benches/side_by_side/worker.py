@@ -94,7 +94,8 @@ class Worker:
             call_s, call_cpu_s, _ = clocked(minimal) if minimal else (0.0, 0.0, None)
             wall_s, cpu_s, raw = clocked(search)
             total += wall_s
-            for key, seconds in zip(("seconds", "cpu_seconds", "call_seconds", "call_cpu_seconds"), (wall_s, cpu_s, call_s, call_cpu_s)):
+            took = {"seconds": wall_s, "cpu_seconds": cpu_s, "call_seconds": call_s, "call_cpu_seconds": call_cpu_s}
+            for key, seconds in took.items():
                 run[key].append(seconds / len(queries))
         found = np.asarray(self.peer.ids(raw))[:, :k]
         # Where a library finds fewer than k, its array may end in what was in memory before.

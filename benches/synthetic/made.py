@@ -120,7 +120,8 @@ def truth(base, queries):
     for start in range(0, len(base), BLOCK):
         block = np.asarray(base[start : start + BLOCK]).astype(np.float32)
         values = np.concatenate([best, queries @ block.T], axis=1)
-        numbers = np.concatenate([rows, np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))], axis=1)
+        here = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
+        numbers = np.concatenate([rows, here], axis=1)
         # Earlier rows stand first and the sort is stable, so ties go to the lower row.
         order = np.argsort(-values, axis=1, kind="stable")[:, :TRUTH]
         best, rows = np.take_along_axis(values, order, axis=1), np.take_along_axis(numbers, order, axis=1)
