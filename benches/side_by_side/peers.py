@@ -229,7 +229,8 @@ class Zvec(Peer):
 
     def ready(self, queries, k, ef):
         param = self.zvec.HnswQueryParam(ef=ef, is_using_refiner=False)
-        made = [self.zvec.Query(field_name="v", vector=row.tolist(), param=param) for row in queries]
+        # An array costs a call less than a list does.
+        made = [self.zvec.Query(field_name="v", vector=np.ascontiguousarray(row), param=param) for row in queries]
         return lambda: [self.collection.query(query, topk=k, output_fields=[]) for query in made]
 
     def ids(self, raw):
