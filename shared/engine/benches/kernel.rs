@@ -1,4 +1,4 @@
-//! Nanoseconds per vector of every kernel of every table this CPU can run, and of the codec.
+//! Nanoseconds per vector of every kernel of every table this CPU can run, data in the second-level cache.
 //!
 //! `cargo bench -p cairn-engine --bench kernel -- dot_u8/384` runs what matches.
 
@@ -6,9 +6,7 @@
 
 use std::hint::black_box;
 
-use cairn_engine::codec::{Codec, Scratch};
 use cairn_engine::kernel::{self, Kernel, Pair};
-use cairn_model::Distance;
 use criterion::Criterion;
 use half::f16;
 
@@ -67,34 +65,8 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
-fn codec(c: &mut Criterion) {
-    for dim in DIMS {
-        let rows = vectors(dim, value);
-        let Ok(codec) = Codec::new(Distance::Euclid, rows[0].clone(), 1) else { return };
-        let (mut scratch, mut high) = (Scratch::default(), vec![0; Codec::high_bytes(dim)]);
-        let mut low = vec![0; Codec::low_bytes(dim)];
-        let mut next = rows.iter().cycle();
-        c.bench_function(&format!("encode/{dim}"), |b| {
-            b.iter(|| next.next().map(|row| codec.encode(black_box(row), &mut scratch, &mut high, &mut low)));
-        });
-        c.bench_function(&format!("query/{dim}"), |b| b.iter(|| codec.query(black_box(&rows[1]))));
-        let records: Vec<_> = rows[..VECTORS]
-            .iter()
-            .map(|row| {
-                codec.encode(row, &mut scratch, &mut high, &mut low);
-                (high.clone(), low.clone())
-            })
-            .collect();
-        let query = codec.query(&rows[VECTORS]);
-        let mut next = records.iter().cycle();
-        c.bench_function(&format!("coarse/{dim}"), |b| b.iter(|| next.next().map(|(high, _)| query.coarse(high))));
-        c.bench_function(&format!("fine/{dim}"), |b| b.iter(|| next.next().map(|(high, low)| query.fine(high, low))));
-    }
-}
-
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     kernels(&mut criterion);
-    codec(&mut criterion);
     criterion.final_summary();
 }

@@ -71,6 +71,7 @@ fn links(criterion: &mut Criterion) {
     hnsw.write(&mut bytes);
     let links = Links::open(&bytes, POINTS).expect("a section");
 
+    println!("{:.1} bits per link in lines, {:.1} packed", links.bits_per_link(), links.packed_bits_per_link());
     let mut group = criterion.benchmark_group("links");
     let mut list = Vec::new();
     let count: usize = (0..POINTS).map(|ordinal| links.neighbours(ordinal, &mut list).map_or(0, |()| list.len())).sum();
@@ -83,7 +84,21 @@ fn links(criterion: &mut Criterion) {
             }
         });
     });
+    group.throughput(Throughput::Elements(1));
+    let mut turn = 0;
+    group.bench_function("read a list", |bencher| {
+        bencher.iter(|| {
+            // A walk's order: no list lies beside the one before.
+            turn = (turn + 7_919) % POINTS;
+            links.neighbours(turn, &mut list).expect("a list");
+            black_box(list.len())
+        });
+    });
+    group.bench_function("open", |bencher| {
+        bencher.iter(|| Links::open(black_box(&bytes), POINTS).map(|links| links.points()))
+    });
     group.throughput(Throughput::Elements(u64::from(POINTS)));
+    group.bench_function("verify", |bencher| bencher.iter(|| links.verify()));
     group.bench_function("write", |bencher| {
         bencher.iter(|| {
             let mut bytes = Vec::new();
