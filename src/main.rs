@@ -108,12 +108,14 @@ mod tests {
         for line in [
             "cairn demo",
             "cairn index --store d --collection c --input f.npy --ids i --payload p.jsonl --distance cosine --shards 2 \
-             --vector-name v --m 8 --ef-construct 50",
-            "cairn serve --store d --listen 127.0.0.1:0 --cache-dir x --cache-bytes 1GB --api-key k",
+             --vector-name v --m 8 --ef-construct 50 --originals none --preset recall",
+            "cairn serve --store d --listen 127.0.0.1:0 --cache-dir x --cache-bytes 1GB --hot-bytes 2GB --api-key k",
             "cairn search --store d --collection c --vector [1,-2] --limit 3 --filter {} --ef 9 --exact --cache-dir x --json",
             "cairn inspect --store d --json",
             "cairn inspect --store d --collection c 01J --verify",
             "cairn bench --base b --queries q --truth t --distance dot --ef 10,20 --threads 1 --k 10 --json",
+            "cairn bench --base b --queries q --distance dot --recall-target 0.9,0.95 --tier warm --originals none \
+             --preset speed --rescore false --oversampling 2 --batch 32",
         ] {
             Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
