@@ -9,10 +9,7 @@ mod truth;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use cairn_model::{
-    Datatype, Distance, HnswConfig, Preset, QuantizationSearch,
-    limits::{OVERSAMPLING_MAX, RECALL_MAX, RECALL_MIN},
-};
+use cairn_model::{Datatype, Distance, HnswConfig, Preset, QuantizationSearch, limits::OVERSAMPLING_MAX};
 use serde::Serialize;
 
 use self::{
@@ -58,13 +55,14 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = clap::value_parser!(u32).range(1..))]
     ef: Vec<u32>,
     /// Recalls to ask for in place of widths, from 0.5 to 0.999
-    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = recall)]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = crate::args::recall)]
     recall_target: Vec<f32>,
     /// How the segment is held: warm (mapped) or hot (also expanded in memory) [default: the fastest that fits]
     #[arg(long, value_enum)]
     tier: Option<Tier>,
     /// Whether the vectors themselves are kept beside their codes: keep or none
-    #[arg(long, value_name = "keep|none", default_value = "keep", value_parser = cairn_indexer::parse_originals)]
+    #[arg(long, value_name = "keep|none", default_value = "keep", action = clap::ArgAction::Set,
+          value_parser = cairn_indexer::parse_originals)]
     originals: bool,
     /// What the build spends its time on: recall, balanced or speed
     #[arg(long, value_name = "PRESET", default_value_t)]
@@ -126,13 +124,6 @@ enum Tier {
     Warm,
     /// Also expanded in memory
     Hot,
-}
-
-fn recall(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(recall) if (RECALL_MIN..=RECALL_MAX).contains(&recall) => Ok(recall),
-        _ => Err(format!("expected a recall from {RECALL_MIN} to {RECALL_MAX}")),
-    }
 }
 
 fn oversampling(text: &str) -> Result<f32, String> {

@@ -70,6 +70,8 @@ pub struct Heat<T: Expand> {
 struct State<T: Expand> {
     slots: Slots<T::Hot>,
     next_look: Option<Instant>,
+    /// After a plan that found no room: when to try again.
+    next_plan: Option<Instant>,
 }
 
 impl<T: Expand> std::fmt::Debug for Heat<T> {
@@ -82,7 +84,7 @@ impl<T: Expand> Heat<T> {
     /// No copies yet; they will be made on `threads` threads, which are started with the first.
     #[must_use]
     pub fn new(limits: HeatLimits, threads: usize, counters: Arc<HeatCounters>) -> Arc<Self> {
-        let state = Mutex::new(State { slots: Slots::new(limits.bytes_max), next_look: None });
+        let state = Mutex::new(State { slots: Slots::new(limits.bytes_max), next_look: None, next_plan: None });
         Arc::new(Self { limits, counters, threads, pool: OnceLock::new(), state })
     }
 
@@ -99,13 +101,16 @@ impl<T: Expand> Heat<T> {
                 state.next_look = Some(now + LOOK_EVERY);
             }
             let (hot, wanted) = state.slots.used(id, || segment.hot_bytes());
-            (hot, wanted, look)
+            (hot, wanted && state.next_plan.is_none_or(|next| now >= next), look)
         };
         if look {
             self.relieve();
         }
-        if wanted && let Some(plan) = self.plan(id) {
-            self.begin(id, segment, plan);
+        if wanted {
+            match self.plan(id) {
+                Some(plan) => self.begin(id, segment, plan),
+                None => self.lock().next_plan = Some(now + LOOK_EVERY),
+            }
         }
         hot
     }
