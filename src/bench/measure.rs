@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cairn_engine::{
     Unwatched,
-    segment::{Hit, Segment},
+    segment::{Found, Hit, Segment},
 };
 use cairn_model::{Filter, QuantizationSearch, SearchParams, VectorQuery};
 use rayon::prelude::*;
@@ -76,7 +76,7 @@ impl Bench<'_> {
         let mut qps_runs = Vec::new();
         for _ in 0..self.repeat {
             for query in queries.iter().take(WARM_UP) {
-                self.segment.search(query, &Unwatched)?;
+                self.search(query)?;
             }
             let start = Instant::now();
             let answers = if self.batch > 1 { self.batches(&queries, pool)? } else { self.singly(&queries, pool)? };
@@ -137,9 +137,14 @@ impl Bench<'_> {
         Ok(answers)
     }
 
+    /// In the tier that is measured.
+    fn search(&self, query: &VectorQuery) -> anyhow::Result<Found> {
+        Ok(self.segment.search(query, &Unwatched)?)
+    }
+
     fn answer(&self, query: &VectorQuery) -> anyhow::Result<Answer> {
         let start = Instant::now();
-        let found = self.segment.search(query, &Unwatched)?;
+        let found = self.search(query)?;
         Ok(Answer {
             time: start.elapsed(),
             hits: found.hits,
