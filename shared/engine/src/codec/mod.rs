@@ -9,7 +9,8 @@
 //!
 //! # Layout (part of the file format)
 //!
-//! Little-endian. Let `dim` be the vectors' dimension, `p` = `dim` rounded up to a multiple of 64, `c` the centre,
+//! Little-endian. Let `dim` be the vectors' dimension, `p` = `dim` rounded up to a multiple of 16 (of 64 in files of version 1),
+//! `c` the centre,
 //! `x` a vector as stored (normalised for Cosine), `r = P(x - c)` its *residual*: centred, padded with zeros to `p`,
 //! rotated. Each dimension has a code `u` in 0..=255 that stands for the level `u - 127.5`; its high nibble `h = u >> 4`
 //! stands for the level `h - 7.5`, in units of 16.
@@ -21,8 +22,8 @@
 //! 8  high nibbles of the codes, p/2 bytes
 //! ```
 //!
-//! Nibbles lie in blocks of 64 dimensions, 32 bytes each: byte `j` of a block holds dimension `j` of the block in its
-//! low four bits and dimension `j + 32` in its high four bits.
+//! Nibbles lie in blocks of `b` = 64 dimensions, the last block of what is left; `b/2` bytes each: byte `j` of a block holds
+//! dimension `j` of the block in its low four bits and dimension `j + b/2` in its high four bits.
 //!
 //! `f4 = |r|^2 / <h - 7.5, r>` and `f8 = |r|^2 / <u - 127.5, r>`; both are 0 where `r` = 0 (every component of `x - c`
 //! below 2^-126 in magnitude). `bias` is `|x - c|^2` for Euclid and `<x - c, c>` for Dot and Cosine. Manhattan has no
@@ -54,7 +55,7 @@
 //!
 //! Let `t` be the largest power of two that is at most `p`. Four rounds, `k` = 0 to 3, each on the `p` values in place:
 //!
-//! 1. *Signs*: take the next `p/64` outputs; where bit `i` (from the least significant) of output `w` is 1, value
+//! 1. *Signs*: take the next `p/64` outputs, rounded up; where bit `i` (from the least significant) of output `w` is 1, value
 //!    `64 w + i` changes its sign.
 //! 2. *Hadamard*: the first `t` values in rounds 0 and 2, the last `t` in rounds 1 and 3, are multiplied by the Hadamard
 //!    matrix of order `t` in natural (Sylvester) order, whose entry (i, j) is -1 where `i and j` has an odd number of
@@ -73,11 +74,16 @@ mod tests;
 use cairn_model::Distance;
 
 pub use quantizer::Scratch;
-pub use query::Query;
+pub use query::{HighRecords, Query};
 
-use crate::kernel::{self, BLOCK_DIMS, Kernel};
+use crate::kernel::{self, Kernel};
 use crate::{Error, Result};
 use rotation::Rotation;
+
+/// What the number of a vector's codes is rounded up to.
+pub const CODES_MULTIPLE: usize = 16;
+/// The same in files of version 1.
+pub const CODES_MULTIPLE_V1: usize = 64;
 
 /// Bytes of the factors in front of the high nibbles.
 const HIGH_FACTOR_BYTES: usize = 8;
@@ -102,7 +108,15 @@ impl Codec {
     ///
     /// # Errors
     /// `Invalid` for Manhattan, an empty centre, and a centre with NaN or infinity.
-    pub fn new(distance: Distance, mut centre: Vec<f32>, seed: u64) -> Result<Self> {
+    pub fn new(distance: Distance, centre: Vec<f32>, seed: u64) -> Result<Self> {
+        Self::of_multiple(distance, centre, seed, CODES_MULTIPLE)
+    }
+
+    /// As [`Codec::new`], for codes whose number is rounded up to `multiple`, a multiple of [`CODES_MULTIPLE`].
+    ///
+    /// # Errors
+    /// As [`Codec::new`].
+    pub fn of_multiple(distance: Distance, mut centre: Vec<f32>, seed: u64, multiple: usize) -> Result<Self> {
         if distance == Distance::Manhattan {
             return Err(Error::invalid("distance", "Manhattan has no codes: it is not kept by rotations"));
         }
@@ -112,26 +126,29 @@ impl Codec {
         if centre.is_empty() {
             return Err(Error::invalid("centre", "it has no dimensions"));
         }
+        if multiple == 0 || !multiple.is_multiple_of(CODES_MULTIPLE) {
+            return Err(Error::invalid("codes", format!("{multiple} is not a multiple of {CODES_MULTIPLE}")));
+        }
         let dim = centre.len();
-        let padded = Self::padded(dim);
+        let padded = dim.div_ceil(multiple) * multiple;
         centre.resize(padded, 0.0);
         let centre_squared = quantizer::dot(&centre, &centre);
         Ok(Self { distance, dim, seed, centre, centre_squared, rotation: Rotation::new(padded, seed) })
     }
 
-    /// The number of codes of a vector: `dim` rounded up to whole blocks.
-    pub const fn padded(dim: usize) -> usize {
-        dim.div_ceil(BLOCK_DIMS).saturating_mul(BLOCK_DIMS)
+    /// The number of codes of a vector.
+    pub const fn padded(&self) -> usize {
+        self.centre.len()
     }
 
     /// Bytes of one high record.
-    pub const fn high_bytes(dim: usize) -> usize {
-        HIGH_FACTOR_BYTES + Self::padded(dim) / 2
+    pub const fn high_bytes(&self) -> usize {
+        HIGH_FACTOR_BYTES + self.padded() / 2
     }
 
     /// Bytes of one low record.
-    pub const fn low_bytes(dim: usize) -> usize {
-        LOW_FACTOR_BYTES + Self::padded(dim) / 2
+    pub const fn low_bytes(&self) -> usize {
+        LOW_FACTOR_BYTES + self.padded() / 2
     }
 
     /// The distance that queries estimate.
@@ -161,9 +178,28 @@ impl Codec {
     /// [`Codec::low_bytes`].
     pub fn encode(&self, vector: &[f32], scratch: &mut Scratch, high: &mut [u8], low: &mut [u8]) {
         assert_eq!(vector.len(), self.dim, "the vector's dimension");
-        assert_eq!(high.len(), Self::high_bytes(self.dim), "bytes of the high record");
-        assert_eq!(low.len(), Self::low_bytes(self.dim), "bytes of the low record");
+        assert_eq!(high.len(), self.high_bytes(), "bytes of the high record");
+        assert_eq!(low.len(), self.low_bytes(), "bytes of the low record");
         quantizer::encode(self, vector, scratch, high, low);
+    }
+
+    /// The vector that two records stand for, `dim` values: the one that was encoded, to within the codes' precision. Values that
+    /// damaged records make infinite or NaN are 0.
+    pub fn decode<'s>(&self, high: &[u8], low: &[u8], scratch: &'s mut Scratch) -> &'s [f32] {
+        if high.len() == self.high_bytes() && low.len() == self.low_bytes() {
+            quantizer::decode(self, high, low, scratch);
+        } else {
+            scratch.rotated.clear();
+            scratch.rotated.resize(self.dim, 0.0);
+        }
+        scratch.rotated.iter_mut().filter(|value| !value.is_finite()).for_each(|value| *value = 0.0);
+        &scratch.rotated
+    }
+
+    /// Replaces `out` by the residual that two records stand for, in the rotated space: [`Codec::padded`] values, fewer for records that
+    /// are too short.
+    pub fn levels(&self, high: &[u8], low: &[u8], out: &mut Vec<f32>) {
+        quantizer::levels(high, low, out);
     }
 
     /// Prepares a query of finite values for scoring records. Cosine queries come normalised.

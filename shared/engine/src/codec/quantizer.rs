@@ -11,14 +11,14 @@ const SCALES: [f32; 6] = [1.0, 1.02, 1.04, 1.06, 1.08, 1.1];
 /// coarse error's variance and leaves fine recall@10 where it was. 1 would take 15% and cost half a point of recall.
 const HIGH_WEIGHT: f64 = 0.1;
 /// Added and taken away again, it rounds a float below 2^22 to the nearest integer, in every instruction set.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 /// Sums run in this many lanes, so that the compiler can use vectors without changing a result.
 const LANES: usize = 8;
 
 /// Memory that encoding needs, kept from one vector to the next.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    rotated: Vec<f32>,
+    pub(super) rotated: Vec<f32>,
 }
 
 /// What a residual was before it was divided by its largest component and rotated.
@@ -43,6 +43,17 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
+/// The largest magnitude, of a whole number of lanes.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    for values in values.as_chunks::<LANES>().0 {
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *lane = if value.abs() > *lane { value.abs() } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(0.0, f32::max)
+}
+
 /// Writes `P(vector - share * centre) / largest` to `rotated`.
 ///
 /// Dividing first keeps every later step far from overflow, whatever the vector.
@@ -50,13 +61,7 @@ pub(super) fn rotate(codec: &Codec, vector: &[f32], share: f32, rotated: &mut Ve
     rotated.clear();
     rotated.extend(vector.iter().zip(&codec.centre).map(|(v, c)| (v - share * c).clamp(-f32::MAX, f32::MAX)));
     rotated.resize(codec.centre.len(), 0.0);
-    let mut lanes = [0.0f32; LANES];
-    for values in rotated.as_chunks::<LANES>().0 {
-        for (lane, value) in lanes.iter_mut().zip(values) {
-            *lane = if value.abs() > *lane { value.abs() } else { *lane };
-        }
-    }
-    let largest = lanes.into_iter().fold(0.0, f32::max);
+    let largest = largest(rotated);
     if largest < f32::MIN_POSITIVE {
         rotated.fill(0.0);
         return Residual { largest: 0.0, squared: 0.0, with_centre: 0.0 };
@@ -97,7 +102,7 @@ impl Fit {
         let mut sums = [[0.0f32; LANES]; 4];
         let mut fit = Self::default();
         // Single precision inside a block, double across blocks: long vectors lose nothing.
-        for block in rotated.as_chunks::<BLOCK_DIMS>().0 {
+        for block in rotated.chunks(BLOCK_DIMS) {
             for values in block.as_chunks::<LANES>().0 {
                 for (lane, &value) in values.iter().enumerate() {
                     let code = code(value * scale);
@@ -137,8 +142,7 @@ pub(super) fn finite(value: f64) -> f32 {
 pub(super) fn encode(codec: &Codec, vector: &[f32], scratch: &mut Scratch, high: &mut [u8], low: &mut [u8]) {
     let rotated = &mut scratch.rotated;
     let residual = rotate(codec, vector, 1.0, rotated);
-    let largest =
-        rotated.iter().fold(0.0f32, |largest, value| if value.abs() > largest { value.abs() } else { largest });
+    let largest = largest(rotated);
     let mut best = (0.0, Fit::default(), 0.0);
     if largest > 0.0 {
         for scale in SCALES.map(|scale| scale * 127.5 / largest) {
@@ -161,14 +165,36 @@ pub(super) fn encode(codec: &Codec, vector: &[f32], scratch: &mut Scratch, high:
     high_factors[..4].copy_from_slice(&factor(fit.high_dot).to_le_bytes());
     high_factors[4..].copy_from_slice(&finite(bias).to_le_bytes());
     low_factors.copy_from_slice(&factor(fit.code_dot).to_le_bytes());
-    let planes = high_codes.as_chunks_mut::<BLOCK_BYTES>().0.iter_mut().zip(low_codes.as_chunks_mut::<BLOCK_BYTES>().0);
-    for (block, (high, low)) in rotated.as_chunks::<BLOCK_DIMS>().0.iter().zip(planes) {
-        let (first, second) = block.split_at(BLOCK_BYTES);
+    let planes = high_codes.chunks_mut(BLOCK_BYTES).zip(low_codes.chunks_mut(BLOCK_BYTES));
+    for (block, (high, low)) in rotated.chunks(BLOCK_DIMS).zip(planes) {
+        let (first, second) = block.split_at(block.len() / 2);
         for ((high, low), (first, second)) in high.iter_mut().zip(low).zip(first.iter().zip(second)) {
             let (first, second) = (byte(first * scale), byte(second * scale));
             *high = (first >> 4) | (second & 0xF0);
             *low = (first & 15) | (second << 4);
         }
+    }
+}
+
+/// The opposite of [`encode`], as far as codes tell: the vector that the records stand for. The lengths were checked.
+pub(super) fn decode(codec: &Codec, high: &[u8], low: &[u8], scratch: &mut Scratch) {
+    let rotated = &mut scratch.rotated;
+    levels(high, low, rotated);
+    codec.rotation.invert(rotated);
+    rotated.iter_mut().zip(&codec.centre).for_each(|(value, centre)| *value += centre);
+    rotated.truncate(codec.dim);
+}
+
+/// The residual that the records stand for, in the rotated space.
+pub(super) fn levels(high: &[u8], low: &[u8], out: &mut Vec<f32>) {
+    out.clear();
+    let Some((factor, low)) = low.split_first_chunk::<LOW_FACTOR_BYTES>() else { return };
+    let factor = f32::from_le_bytes(*factor);
+    let planes = high.get(HIGH_FACTOR_BYTES..).unwrap_or(&[]).chunks(BLOCK_BYTES).zip(low.chunks(BLOCK_BYTES));
+    for (high, low) in planes {
+        let level = |high: u8, low: u8| factor * (f32::from(high << 4 | low) - 127.5);
+        out.extend(high.iter().zip(low).map(|(&high, &low)| level(high & 15, low & 15)));
+        out.extend(high.iter().zip(low).map(|(&high, &low)| level(high >> 4, low >> 4)));
     }
 }
 

@@ -4,21 +4,46 @@ use std::fmt;
 
 use cairn_model::Distance;
 
-use super::quantizer::{dot, finite, rotate};
+use super::quantizer::{ROUNDER, dot, finite, largest, rotate};
 use super::{Codec, HIGH_FACTOR_BYTES, LOW_FACTOR_BYTES};
-use crate::kernel::{CodeProduct, Kernel, Pair};
+use crate::kernel::{BLOCK_BYTES, BLOCK_DIMS, CodeProduct, CodeProducts, CodeTable, Kernel, Pair};
 
 /// The largest component of a query in steps: 127 in the first plane, 127 in the second.
 const STEPS: f32 = 127.0 * 256.0 + 127.0;
+
+/// Records scored between two looks at their factors.
+const BATCH: usize = 64;
+
+/// A section of high records, by ordinal.
+#[derive(Clone, Copy, Debug)]
+pub struct HighRecords<'a>(CodeTable<'a>);
+
+impl<'a> HighRecords<'a> {
+    /// Records of `record_bytes` bytes, see [`Codec::high_bytes`].
+    #[must_use]
+    pub const fn new(section: &'a [u8], record_bytes: usize) -> Self {
+        Self(CodeTable::new(section, record_bytes, HIGH_FACTOR_BYTES))
+    }
+
+    /// A record; empty where there is none.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, ordinal: u32) -> &'a [u8] {
+        self.0.record(ordinal)
+    }
+}
 
 /// A query prepared for scoring records: rotated, in 16-bit steps, as two planes of signed bytes. The first plane alone
 /// serves [`Query::coarse`].
 pub struct Query {
     dot_u4_i8: Pair<u8, i8, i32>,
+    dots_u4_i8: CodeProducts,
     dot_u8_i16: CodeProduct,
-    /// `round(steps / 256)`.
+    /// Codes of a record.
+    padded: usize,
+    /// `round(steps / 256)`, in the kernels' blocks.
     plane: Vec<i8>,
-    /// `steps - 256 * plane`.
+    /// `steps - 256 * plane`, likewise.
     rest: Vec<i8>,
     /// 15 times the sum of `plane`: twice what centring the high nibbles takes away.
     plane_sum: i32,
@@ -33,7 +58,7 @@ pub struct Query {
 
 impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query").field("padded", &self.plane.len()).finish_non_exhaustive()
+        f.debug_struct("Query").field("padded", &self.padded).finish_non_exhaustive()
     }
 }
 
@@ -55,18 +80,23 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
         Distance::Euclid => (residual.squared, 1.0, 1.0),
         Distance::Dot | Distance::Cosine | Distance::Manhattan => (-with_centre, -share, 0.5),
     };
-    let largest = rotated.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let largest = largest(&rotated);
     let per_value = if largest > 0.0 { STEPS / largest } else { 0.0 };
-    let (plane, rest): (Vec<i8>, Vec<i8>) = rotated.iter().map(|&value| split(value * per_value)).unzip();
-    let sum = |plane: &[i8]| plane.iter().map(|&step| i64::from(step)).sum::<i64>();
+    let (mut plane, mut rest) = (vec![0; rotated.len()], vec![0; rotated.len()]);
+    for ((&value, plane), rest) in rotated.iter().zip(&mut plane).zip(&mut rest) {
+        (*plane, *rest) = split(value * per_value);
+    }
+    let sum = |plane: &[i8]| i64::from(plane.iter().map(|&step| i32::from(step)).sum::<i32>());
     let step = residual.largest * f64::from(largest) / f64::from(STEPS);
     Query {
         dot_u4_i8: kernel.dot_u4_i8,
+        dots_u4_i8: kernel.dots_u4_i8,
         dot_u8_i16: kernel.dot_u8_i16,
+        padded: rotated.len(),
         plane_sum: plane.iter().map(|&step| 15 * i32::from(step)).sum(),
         steps_sum: 255 * (256 * sum(&plane) + sum(&rest)),
-        plane,
-        rest,
+        plane: in_blocks(&plane),
+        rest: in_blocks(&rest),
         base: finite(base),
         bias_weight,
         coarse_weight: finite(times * step * 256.0),
@@ -74,10 +104,21 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
     }
 }
 
+/// Values in dimension order as the kernels want them: a last block that is not whole has its halves where a whole one has them.
+fn in_blocks(values: &[i8]) -> Vec<i8> {
+    let mut blocks = vec![0; values.len().div_ceil(BLOCK_DIMS) * BLOCK_DIMS];
+    for (values, block) in values.chunks(BLOCK_DIMS).zip(blocks.chunks_exact_mut(BLOCK_DIMS)) {
+        let (first, second) = values.split_at(values.len() / 2);
+        block[..first.len()].copy_from_slice(first);
+        block[BLOCK_BYTES..][..second.len()].copy_from_slice(second);
+    }
+    blocks
+}
+
 /// A component in steps as its two planes.
 #[expect(clippy::cast_possible_truncation, reason = "steps are at most 127 * 256 + 127 in magnitude")]
 fn split(steps: f32) -> (i8, i8) {
-    let steps = steps.round() as i32;
+    let steps = ((steps + ROUNDER) - ROUNDER) as i32;
     let plane = (steps + 128) >> 8;
     (plane as i8, (steps - 256 * plane) as i8)
 }
@@ -90,9 +131,29 @@ impl Query {
     #[inline]
     pub fn coarse(&self, high: &[u8]) -> f32 {
         let Some((factor, bias, codes)) = self.high(high) else { return f32::INFINITY };
-        let product = 2 * (self.dot_u4_i8)(codes, &self.plane) - self.plane_sum;
+        self.coarse_of((self.dot_u4_i8)(codes, &self.plane), factor, bias)
+    }
+
+    /// Sets `out[i]` to [`Query::coarse`] of record `ordinals[i]` of a section of high records; faster than one by one.
+    #[inline]
+    pub fn coarse_all(&self, high: &HighRecords<'_>, ordinals: &[u32], out: &mut [f32]) {
+        let mut products = [0i32; BATCH];
+        for (ordinals, out) in ordinals.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let products = &mut products[..ordinals.len()];
+            (self.dots_u4_i8)(&high.0, ordinals, &self.plane, products);
+            for ((&ordinal, &mut product), out) in ordinals.iter().zip(products).zip(out) {
+                *out = match self.high(high.get(ordinal)) {
+                    Some((factor, bias, _)) => self.coarse_of(product, factor, bias),
+                    None => f32::INFINITY,
+                };
+            }
+        }
+    }
+
+    #[inline]
+    fn coarse_of(&self, product: i32, factor: f32, bias: f32) -> f32 {
         #[expect(clippy::cast_precision_loss, reason = "far finer than the estimate")]
-        let product = product as f32;
+        let product = (2 * product - self.plane_sum) as f32;
         self.distance(bias, self.coarse_weight * (factor * product))
     }
 
@@ -115,7 +176,7 @@ impl Query {
     fn high<'a>(&self, high: &'a [u8]) -> Option<(f32, f32, &'a [u8])> {
         let (factors, codes) = high.split_first_chunk::<HIGH_FACTOR_BYTES>()?;
         let [a, b, c, d, e, f, g, h] = *factors;
-        (codes.len() * 2 == self.plane.len()).then_some((
+        (codes.len() * 2 == self.padded).then_some((
             f32::from_le_bytes([a, b, c, d]),
             f32::from_le_bytes([e, f, g, h]),
             codes,

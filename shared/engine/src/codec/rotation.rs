@@ -2,11 +2,12 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-use crate::{kernel::BLOCK_DIMS, seed::SplitMix64};
+use super::CODES_MULTIPLE;
+use crate::seed::SplitMix64;
 
 const ROUNDS: usize = 4;
 
-/// A fast orthogonal transform of a whole number of blocks: O(p log p) time, 4p floats.
+/// A fast orthogonal transform: O(p log p) time, 4p floats.
 #[derive(Debug)]
 pub(super) struct Rotation {
     padded: usize,
@@ -15,14 +16,16 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
-    /// `padded` is a positive multiple of 64.
+    /// `padded` is a positive multiple of 16.
     pub(super) fn new(padded: usize, seed: u64) -> Self {
-        debug_assert!(padded > 0 && padded.is_multiple_of(BLOCK_DIMS));
+        debug_assert!(padded > 0 && padded.is_multiple_of(CODES_MULTIPLE));
         let mut random = SplitMix64::new(seed);
         let mut signs = Vec::with_capacity(ROUNDS * padded);
-        for _ in 0..ROUNDS * padded / 64 {
-            let bits = random.next();
-            signs.extend((0..64).map(|i| if bits >> i & 1 == 1 { -1.0f32 } else { 1.0 }));
+        for _ in 0..ROUNDS {
+            for at in (0..padded).step_by(64) {
+                let bits = random.next();
+                signs.extend((0..64.min(padded - at)).map(|i| if bits >> i & 1 == 1 { -1.0f32 } else { 1.0 }));
+            }
         }
         // Signs and scale commute with the Hadamard matrix's rows and columns as one diagonal: one multiplication.
         #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
@@ -43,11 +46,27 @@ impl Rotation {
                 *value *= sign;
             }
             hadamard(hadamard_range(values, round));
-            if !self.padded.is_power_of_two() {
-                let (left, right) = values.split_at_mut(self.padded / 2);
-                for (v, w) in left.iter_mut().zip(right) {
-                    (*v, *w) = ((*v + *w) * FRAC_1_SQRT_2, (*v - *w) * FRAC_1_SQRT_2);
-                }
+            self.butterfly(values);
+        }
+    }
+
+    /// Turns `values` back. Every step is its own inverse.
+    pub(super) fn invert(&self, values: &mut [f32]) {
+        debug_assert_eq!(values.len(), self.padded);
+        for (round, signs) in self.signs.chunks_exact(self.padded).enumerate().rev() {
+            self.butterfly(values);
+            hadamard(hadamard_range(values, round));
+            for (value, sign) in values.iter_mut().zip(signs) {
+                *value *= sign;
+            }
+        }
+    }
+
+    fn butterfly(&self, values: &mut [f32]) {
+        if !self.padded.is_power_of_two() {
+            let (left, right) = values.split_at_mut(self.padded / 2);
+            for (v, w) in left.iter_mut().zip(right) {
+                (*v, *w) = ((*v + *w) * FRAC_1_SQRT_2, (*v - *w) * FRAC_1_SQRT_2);
             }
         }
     }
@@ -64,7 +83,7 @@ fn hadamard_range(values: &mut [f32], round: usize) -> &mut [f32] {
     &mut values[start..start + order]
 }
 
-/// Multiplies by the unscaled Hadamard matrix; the length is a power of two and at least 64.
+/// Multiplies by the unscaled Hadamard matrix; the length is a power of two and at least 16.
 fn hadamard(values: &mut [f32]) {
     // The three smallest strides together, on eight values in registers.
     for eight in values.as_chunks_mut::<8>().0 {
@@ -108,9 +127,9 @@ mod tests {
         let mut random = SplitMix64::new(seed);
         let mut values: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
         for k in 0..4 {
-            for w in 0..p / 64 {
+            for w in 0..p.div_ceil(64) {
                 let output = random.next();
-                for i in 0..64 {
+                for i in 0..64.min(p - 64 * w) {
                     if output >> i & 1 == 1 {
                         values[64 * w + i] *= -1.0;
                     }
@@ -134,13 +153,16 @@ mod tests {
 
     #[test]
     fn apply_is_what_the_layout_says() {
-        for padded in [64, 128, 192, 384, 832] {
+        for padded in [16, 48, 64, 112, 128, 192, 384, 784, 832] {
             let mut values: Vec<f32> = (0..padded).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
             let expected = by_the_book(&values, 99);
-            Rotation::new(padded, 99).apply(&mut values);
+            let (rotation, before) = (Rotation::new(padded, 99), values.clone());
+            rotation.apply(&mut values);
             for (i, (got, expected)) in values.iter().zip(&expected).enumerate() {
                 assert!((f64::from(*got) - expected).abs() < 1e-4, "p {padded}, value {i}: {got} is not {expected}");
             }
+            rotation.invert(&mut values);
+            assert!(values.iter().zip(&before).all(|(a, b)| (a - b).abs() < 1e-4), "p {padded}: not inverted");
         }
     }
 }

@@ -50,8 +50,8 @@ fn exact(distance: Distance, x: &[f32], q: &[f32]) -> f64 {
 }
 
 fn records(codec: &Codec, vector: &[f32]) -> (Vec<u8>, Vec<u8>) {
-    let mut high = vec![0; Codec::high_bytes(vector.len())];
-    let mut low = vec![0; Codec::low_bytes(vector.len())];
+    let mut high = vec![0; codec.high_bytes()];
+    let mut low = vec![0; codec.low_bytes()];
     codec.encode(vector, &mut Scratch::default(), &mut high, &mut low);
     (high, low)
 }
@@ -62,22 +62,28 @@ fn f32_at(record: &[u8], at: usize) -> f32 {
 
 /// A dimension's 8-bit code, read as the layout says.
 fn code_at(high: &[u8], low: &[u8], dim: usize) -> u8 {
-    let at = dim / 64 * 32 + dim % 32;
+    let padded = 2 * (high.len() - 8);
+    let half = (padded - dim / 64 * 64).min(64) / 2;
+    let at = dim / 64 * 32 + dim % 64 % half;
     let (high, low) = (high[8 + at], low[4 + at]);
-    if dim % 64 < 32 { (high & 15) << 4 | low & 15 } else { high & 0xF0 | low >> 4 }
+    if dim % 64 < half { (high & 15) << 4 | low & 15 } else { high & 0xF0 | low >> 4 }
+}
+
+fn padded(dim: usize) -> usize {
+    dim.next_multiple_of(CODES_MULTIPLE)
 }
 
 #[test]
 fn rotation_keeps_lengths_and_angles() {
     let mut normal = Normal(1);
     for dim in DIMS {
-        let rotation = Rotation::new(Codec::padded(dim), 42);
+        let rotation = Rotation::new(padded(dim), 42);
         let (mut a, mut b) = (normal.vector(dim), normal.vector(dim));
         a[0] += 10.0;
         b[0] += 10.0;
         let before = (product(&a, &a), product(&b, &b), product(&a, &b));
         for vector in [&mut a, &mut b] {
-            vector.resize(Codec::padded(dim), 0.0);
+            vector.resize(padded(dim), 0.0);
             rotation.apply(vector);
         }
         let after = (product(&a, &a), product(&b, &b), product(&a, &b));
@@ -90,8 +96,8 @@ fn rotation_keeps_lengths_and_angles() {
 
 #[test]
 fn rotation_spreads_a_single_component() {
-    for dim in [64, 100, 192, 384, 784, 1536] {
-        let padded = Codec::padded(dim);
+    for dim in [64, 112, 192, 384, 784, 1536] {
+        let padded = padded(dim);
         let rotation = Rotation::new(padded, 7);
         for at in [0, dim / 2, dim - 1] {
             let mut vector = vec![0.0; padded];
@@ -115,17 +121,43 @@ fn seeds_differ_and_repeat() {
 /// Every CPU and every build must write these bytes: a build is repeatable only if its codes are.
 #[test]
 fn records_are_the_same_everywhere() {
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for dim in [1, 100, 384, 1536] {
-        let value = |i: usize, prime: usize| (i * prime % 257) as f32 / 64.0 - 2.0;
-        let codec = Codec::new(Distance::Dot, (0..dim).map(|i| value(i, 31) / 8.0).collect(), 77).unwrap();
-        for prime in [101, 7919] {
-            let (high, low) = records(&codec, &(0..dim).map(|i| value(i, prime)).collect::<Vec<_>>());
-            hash.update(&high);
-            hash.update(&low);
+    for (multiple, digest) in
+        [(CODES_MULTIPLE_V1, 10_699_659_338_644_638_706), (CODES_MULTIPLE, 10_688_204_717_278_445_219)]
+    {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for dim in [1, 100, 384, 1536] {
+            let value = |i: usize, prime: usize| (i * prime % 257) as f32 / 64.0 - 2.0;
+            let centre = (0..dim).map(|i| value(i, 31) / 8.0).collect();
+            let codec = Codec::of_multiple(Distance::Dot, centre, 77, multiple).unwrap();
+            for prime in [101, 7919] {
+                let (high, low) = records(&codec, &(0..dim).map(|i| value(i, prime)).collect::<Vec<_>>());
+                hash.update(&high);
+                hash.update(&low);
+            }
         }
+        assert_eq!(hash.digest(), digest, "codes in multiples of {multiple}");
     }
-    assert_eq!(hash.digest(), 10_699_659_338_644_638_706);
+}
+
+#[test]
+fn decoding_gives_nearly_the_vector_back() {
+    let mut normal = Normal(14);
+    for (dim, distance) in DIMS.into_iter().flat_map(|dim| METRICS.map(|distance| (dim, distance))) {
+        let (centre, x) = (normal.vector(dim), normal.vector(dim));
+        let codec = Codec::new(distance, centre.clone(), 5).unwrap();
+        let (high, low) = records(&codec, &x);
+        let mut scratch = Scratch::default();
+        let decoded = codec.decode(&high, &low, &mut scratch);
+        assert_eq!(decoded.len(), dim);
+        let (offset, off) = (minus(&x, &centre), minus(&x, decoded));
+        let share = (product(&off, &off) / product(&offset, &offset)).sqrt();
+        assert!(share < 0.02, "{distance:?} {dim}: {share} of the residual is lost");
+        for len in [0, 7, high.len() - 1] {
+            assert_eq!(codec.decode(&high[..len], &low, &mut scratch), vec![0.0; dim]);
+        }
+        let broken = vec![255; low.len()];
+        assert!(codec.decode(&high, &broken, &mut scratch).iter().all(|value| value.is_finite()));
+    }
 }
 
 /// The layout's own formulas, evaluated slowly on the bytes, against the encoder's factors and the query's estimates.
@@ -136,7 +168,7 @@ fn records_are_what_the_layout_says() {
         let (centre, x, q) = (normal.vector(dim), normal.vector(dim), normal.vector(dim));
         let codec = Codec::new(distance, centre.clone(), 5).unwrap();
         let (high, low) = records(&codec, &x);
-        let padded = Codec::padded(dim);
+        let padded = padded(dim);
         let rotated = |vector: &[f32]| {
             let mut vector = vector.to_vec();
             vector.resize(padded, 0.0);
@@ -194,7 +226,7 @@ fn estimates_are_unbiased_and_tight() {
                 let gap = minus(&q, &centre);
                 let times = if distance == Distance::Euclid { 2.0 } else { 1.0 };
                 let offset = minus(&x, &centre);
-                let unit = times * (product(&offset, &offset) * product(&gap, &gap) / Codec::padded(dim) as f64).sqrt();
+                let unit = times * (product(&offset, &offset) * product(&gap, &gap) / padded(dim) as f64).sqrt();
                 let truth = exact(distance, &x, &q);
                 coarse_errors.push((f64::from(query.coarse(&high)) - truth) / unit);
                 fine_errors.push((f64::from(query.fine(&high, &low)) - truth) / unit);
@@ -364,6 +396,17 @@ proptest! {
                 let query = codec.query_on(&q, kernel);
                 prop_assert_eq!(query.coarse(&high).to_bits(), scalar.coarse(&high).to_bits(), "{}", kernel.name);
                 prop_assert_eq!(query.fine(&high, &low).to_bits(), scalar.fine(&high, &low).to_bits(), "{}", kernel.name);
+                let section = [high.clone(), records(&codec, &q).0].concat();
+                let section = HighRecords::new(&section, codec.high_bytes());
+                // Every number of rows, in any order, also such that are not there.
+                let ordinals = [0, 1, 1, 0, 7, 0, u32::MAX, 1, 0];
+                for count in 0..ordinals.len() {
+                    let mut out = vec![0.0; count];
+                    query.coarse_all(&section, &ordinals[..count], &mut out);
+                    for (&ordinal, out) in ordinals.iter().zip(out) {
+                        prop_assert_eq!(out.to_bits(), scalar.coarse(section.get(ordinal)).to_bits(), "{}", kernel.name);
+                    }
+                }
             }
         }
     }

@@ -151,8 +151,10 @@ impl<P: Pairs> Insertion<'_, P> {
             walk.enter(&[nearest.1], sorted, |_| true);
             walk.run(&self.hnsw.on(level), sorted, |_| true)?;
             let cap = self.hnsw.degree_max(level);
-            select(self.pairs, sorted.keys(), cap, &mut memory.candidates, &mut memory.chosen[usize::from(level)]);
-            if let Some(&key) = sorted.keys().first() {
+            memory.keys.clear();
+            memory.keys.extend(sorted.keys());
+            select(self.pairs, &memory.keys, cap, &mut memory.candidates, &mut memory.chosen[usize::from(level)]);
+            if let Some(&key) = memory.keys.first() {
                 nearest = (key, key.ordinal());
             }
         }

@@ -179,7 +179,7 @@ impl<P: Pairs> Mender<'_, P> {
         sorted.reset(self.ef);
         walk.enter(&[nearest.1], sorted, |_| true);
         walk.run(&self.hnsw.on(0), sorted, |_| true)?;
-        Ok(sorted.keys().iter().map(|key| key.ordinal()).collect())
+        Ok(sorted.keys().map(|key| key.ordinal()).collect())
     }
 
     fn pause(&self, repairs: usize) -> Result<()> {

@@ -35,10 +35,10 @@ impl Key {
 
 /// Candidates and results of a best-first walk.
 pub(super) trait Frontier {
-    /// Only keys below this one can matter.
-    fn bound(&self) -> Key;
-    /// A point was scored; `allowed` says whether it may be a result.
-    fn offer(&mut self, key: Key, allowed: bool);
+    /// Only distances up to this one can matter.
+    fn bound(&self) -> f32;
+    /// Points were scored, none of them before; `allowed` says which may be results. The order of `keys` is left changed.
+    fn offer(&mut self, keys: &mut [Key], allowed: impl Fn(u32) -> bool);
     /// The nearest point not expanded yet; it counts as expanded from now on. `None` when no open point can improve the results.
     fn take(&mut self) -> Option<u32>;
     /// What `take` would probably give next.
@@ -49,65 +49,96 @@ pub(super) trait Frontier {
 /// Up to about a thousand entries, moving a tail of integers beats any heap.
 #[derive(Default)]
 pub(super) struct Sorted {
-    keys: Vec<Key>,
-    /// Which keys wait to be expanded.
-    open: Vec<bool>,
-    /// No key before this one is open.
+    /// Nearest first. The lowest bit, which ordinals leave free, is set once a point is expanded: [`Slot`].
+    slots: Vec<Slot>,
+    /// No slot before this one is open.
     cursor: usize,
     ef: usize,
+}
+
+/// A key with room for a mark: distance, ordinal, whether it was expanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Slot(u64);
+
+impl Slot {
+    const EXPANDED: u64 = 1;
+
+    #[inline]
+    fn open(key: Key) -> Self {
+        // The distance's 32 bits stay at the top; the ordinal's highest bit is 0.
+        Self(key.0 & !0xFFFF_FFFF | u64::from(key.ordinal() << 1))
+    }
+
+    #[inline]
+    fn is_open(self) -> bool {
+        self.0 & Self::EXPANDED == 0
+    }
+
+    #[inline]
+    fn key(self) -> Key {
+        Key(self.0 & !0xFFFF_FFFF | (self.0 & 0xFFFF_FFFF) >> 1)
+    }
 }
 
 impl Sorted {
     /// The largest `ef` it is meant for.
     pub(super) const EF_MAX: usize = 1_024;
+    /// The most points whose ordinals leave a bit free.
+    pub(super) const POINTS_MAX: u32 = 1 << 31;
 
     pub(super) fn reset(&mut self, ef: usize) {
-        self.keys.clear();
-        self.open.clear();
-        self.keys.reserve(ef);
-        self.open.reserve(ef);
+        self.slots.clear();
         (self.cursor, self.ef) = (0, ef);
     }
 
     /// Nearest first.
-    pub(super) fn keys(&self) -> &[Key] {
-        &self.keys
+    pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = Key> + '_ {
+        self.slots.iter().map(|slot| slot.key())
     }
 }
 
 impl Frontier for Sorted {
     #[inline]
-    fn bound(&self) -> Key {
-        if self.keys.len() < self.ef { Key::MAX } else { self.keys[self.keys.len() - 1] }
+    fn bound(&self) -> f32 {
+        if self.slots.len() < self.ef {
+            f32::INFINITY
+        } else {
+            self.slots.last().map_or(f32::INFINITY, |slot| slot.key().distance())
+        }
     }
 
     #[inline]
-    fn offer(&mut self, key: Key, _allowed: bool) {
-        if key >= self.bound() {
-            return;
+    fn offer(&mut self, keys: &mut [Key], _allowed: impl Fn(u32) -> bool) {
+        keys.sort_unstable();
+        // From the last to the first: what lies behind a new slot moves once, by as many places as there are new slots before it.
+        let mut end = self.slots.len();
+        self.slots.resize(end + keys.len(), Slot(0));
+        for (before, key) in keys.iter().enumerate().rev() {
+            let slot = Slot::open(*key);
+            let at = self.slots[..end].partition_point(|&other| other < slot);
+            self.slots.copy_within(at..end, at + before + 1);
+            self.slots[at + before] = slot;
+            end = at;
         }
-        if self.keys.len() == self.ef {
-            self.keys.pop();
-            self.open.pop();
+        if !keys.is_empty() {
+            self.cursor = self.cursor.min(end);
         }
-        let at = self.keys.partition_point(|&other| other < key);
-        self.keys.insert(at, key);
-        self.open.insert(at, true);
-        self.cursor = self.cursor.min(at);
+        self.slots.truncate(self.ef);
     }
 
     #[inline]
     fn take(&mut self) -> Option<u32> {
-        let at = self.cursor + self.open.get(self.cursor..)?.iter().position(|&open| open)?;
-        self.open[at] = false;
+        let at = self.cursor + self.slots.get(self.cursor..)?.iter().position(|slot| slot.is_open())?;
+        let slot = &mut self.slots[at];
+        let ordinal = slot.key().ordinal();
+        slot.0 |= Slot::EXPANDED;
         self.cursor = at + 1;
-        Some(self.keys[at].ordinal())
+        Some(ordinal)
     }
 
     #[inline]
     fn peek(&self) -> Option<u32> {
-        let at = self.cursor + self.open.get(self.cursor..)?.iter().position(|&open| open)?;
-        Some(self.keys[at].ordinal())
+        self.slots.get(self.cursor..)?.iter().find(|slot| slot.is_open()).map(|slot| slot.key().ordinal())
     }
 }
 
@@ -142,32 +173,40 @@ impl Heaps {
     }
 }
 
+impl Heaps {
+    fn worst(&self) -> Key {
+        if self.nearest.len() < self.ef { Key::MAX } else { self.nearest.peek().copied().unwrap_or(Key::MAX) }
+    }
+}
+
 impl Frontier for Heaps {
     #[inline]
-    fn bound(&self) -> Key {
-        if self.nearest.len() < self.ef { Key::MAX } else { self.nearest.peek().copied().unwrap_or(Key::MAX) }
+    fn bound(&self) -> f32 {
+        if self.nearest.len() < self.ef { f32::INFINITY } else { self.worst().distance() }
     }
 
     #[inline]
-    fn offer(&mut self, key: Key, allowed: bool) {
-        if key >= self.bound() {
-            return;
-        }
-        self.open.push(Reverse(key));
-        if !allowed {
-            return;
-        }
-        if self.nearest.len() < self.ef {
-            self.nearest.push(key);
-        } else if let Some(mut worst) = self.nearest.peek_mut() {
-            *worst = key;
+    fn offer(&mut self, keys: &mut [Key], allowed: impl Fn(u32) -> bool) {
+        for &key in &*keys {
+            if key >= self.worst() {
+                continue;
+            }
+            self.open.push(Reverse(key));
+            if !allowed(key.ordinal()) {
+                continue;
+            }
+            if self.nearest.len() < self.ef {
+                self.nearest.push(key);
+            } else if let Some(mut worst) = self.nearest.peek_mut() {
+                *worst = key;
+            }
         }
     }
 
     #[inline]
     fn take(&mut self) -> Option<u32> {
         let Reverse(key) = self.open.pop()?;
-        (key <= self.bound()).then(|| key.ordinal())
+        (key <= self.worst()).then(|| key.ordinal())
     }
 
     #[inline]
@@ -191,27 +230,38 @@ mod tests {
         }
 
         #[test]
-        fn both_frontiers_keep_the_nearest(distances in prop::collection::vec(-3.0f32..9.0, 0..80), ef in 1usize..20, takes in 0usize..6) {
+        fn both_frontiers_keep_the_nearest(
+            distances in prop::collection::vec(prop::collection::vec(-3.0f32..9.0, 0..12), 0..12), ef in 1usize..20, takes in 0usize..4,
+        ) {
             let (mut sorted, mut heaps) = (Sorted::default(), Heaps::default());
             sorted.reset(ef);
             heaps.reset(ef);
-            for (ordinal, &distance) in (0u32..).zip(&distances) {
-                let key = Key::new(distance.round(), ordinal);
-                sorted.offer(key, true);
-                heaps.offer(key, true);
-                if ordinal as usize % 7 < takes {
+            let mut expected = Vec::new();
+            for batch in &distances {
+                let first = expected.len() as u32;
+                let mut keys: Vec<Key> = (first..).zip(batch).map(|(o, d)| Key::new(d.round(), o)).collect();
+                expected.extend_from_slice(&keys);
+                sorted.offer(&mut keys.clone(), |_| true);
+                heaps.offer(&mut keys, |_| true);
+                for _ in 0..takes {
                     prop_assert_eq!(sorted.peek(), heaps.peek().filter(|_| sorted.peek().is_some()));
                     prop_assert_eq!(sorted.take(), heaps.take());
                 }
                 prop_assert_eq!(sorted.bound(), heaps.bound());
             }
-            let mut expected: Vec<Key> = (0u32..).zip(&distances).map(|(o, d)| Key::new(d.round(), o)).collect();
             expected.sort();
             expected.truncate(ef);
-            prop_assert_eq!(sorted.keys(), &expected[..]);
+            prop_assert_eq!(sorted.keys().collect::<Vec<_>>(), expected.clone());
             let mut found: Vec<Key> = heaps.drain().collect();
             found.sort();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn slots_order_like_keys(a in any::<f32>(), b in any::<f32>(), i in 0u32..Sorted::POINTS_MAX, j in 0u32..Sorted::POINTS_MAX) {
+            let (a, b) = (Key::new(a, i), Key::new(b, j));
+            prop_assert_eq!(Slot::open(a).cmp(&Slot::open(b)), a.cmp(&b));
+            prop_assert_eq!(Slot::open(a).key(), a);
         }
     }
 }

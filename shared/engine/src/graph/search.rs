@@ -45,11 +45,11 @@ pub fn search(
     let ef = options.ef.clamp(1, links.points() as usize);
     let base = links.base();
     let keys = match options.allowed {
-        None if ef <= Sorted::EF_MAX => {
+        None if ef <= Sorted::EF_MAX && links.points() <= Sorted::POINTS_MAX => {
             sorted.reset(ef);
             walk.enter(&[entry], sorted, |_| true);
             walk.run(base, sorted, |_| true)?;
-            return Ok(sorted.keys().iter().map(|key| (key.distance(), key.ordinal())).collect());
+            return Ok(sorted.keys().map(|key| (key.distance(), key.ordinal())).collect());
         }
         allowed => {
             let allowed = |ordinal| allowed.is_none_or(|allowed| allowed(ordinal));

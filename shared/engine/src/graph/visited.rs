@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, TryLockError};
 
-use super::frontier::{Heaps, Sorted};
+use super::frontier::{Heaps, Key, Sorted};
 
 /// A set of ordinals that is emptied in O(1): a point is in it when its mark equals the current generation.
 ///
@@ -55,6 +55,8 @@ pub(super) struct Batch {
     pub(super) fresh: Vec<u32>,
     /// The distances of `fresh`.
     pub(super) distances: Vec<f32>,
+    /// Those of them that are near enough.
+    pub(super) keys: Vec<Key>,
 }
 
 impl Batch {
@@ -64,6 +66,7 @@ impl Batch {
             self.neighbours.reserve(degree);
             self.fresh.resize(degree, 0);
             self.distances.resize(degree, 0.0);
+            self.keys.resize(degree, Key::MAX);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{Error, Result, Watch};
 
 /// Points scored in one batch; the next batch is prefetched while one is scored.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 /// Hops between two looks at the watch.
 const WATCHED_HOPS: usize = 64;
 
@@ -77,7 +77,8 @@ impl<S: Scorer> Walk<'_, S> {
     /// Scores the first `count` fresh points and offers them.
     #[inline]
     fn score(&mut self, count: usize, frontier: &mut impl Frontier, allowed: &impl Fn(u32) -> bool) {
-        let (fresh, distances) = (&self.batch.fresh[..count], &mut self.batch.distances[..count]);
+        let Batch { fresh, distances, keys, .. } = &mut *self.batch;
+        let (fresh, distances) = (&fresh[..count], &mut distances[..count]);
         for &ordinal in &fresh[..count.min(BATCH)] {
             self.scorer.prefetch(ordinal);
         }
@@ -87,12 +88,17 @@ impl<S: Scorer> Walk<'_, S> {
                 self.scorer.prefetch(ordinal);
             }
             self.scorer.score(chunk, distances);
-            for (&ordinal, &distance) in chunk.iter().zip(&*distances) {
-                let key = Key::new(distance, ordinal);
-                if key < frontier.bound() {
-                    frontier.offer(key, allowed(ordinal));
-                }
-            }
+        }
+        // Most points are too far to matter, and whether one is cannot be foreseen: written always, counted where it is near enough.
+        let bound = frontier.bound();
+        let mut near = 0;
+        for (&ordinal, &distance) in fresh.iter().zip(&*distances) {
+            keys[near] = Key::new(distance, ordinal);
+            // What is no number counts as near: its key comes last of all.
+            near += usize::from(!matches!(distance.partial_cmp(&bound), Some(std::cmp::Ordering::Greater)));
+        }
+        if near > 0 {
+            frontier.offer(&mut keys[..near], allowed);
         }
     }
 

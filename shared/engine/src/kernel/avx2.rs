@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_BYTES, Kernel, blocks, common, zero_filled};
+use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -36,6 +36,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
+        dots_u4_i8,
         dot_u8_i16,
     }
 }
@@ -207,21 +208,37 @@ fn load_query(from: &[i8; 64]) -> (__m256i, __m256i) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
-    let (codes, query) = blocks(codes, query);
+    let Blocks { whole, query, tail } = blocks(codes, query);
     let ones = _mm256_set1_epi16(1);
     let mut sum = _mm256_setzero_si256();
     // Four blocks add at most 4 * 7,680 = 30,720 to a 16-bit lane.
-    for (codes, query) in codes.chunks(4).zip(query.chunks(4)) {
+    for (codes, query) in whole.chunks(4).zip(query.chunks(4)) {
         let mut narrow = _mm256_setzero_si256();
         for (codes, query) in codes.iter().zip(query) {
-            let (codes, query) = (load_nibbles(codes), load_query(query));
-            let first = _mm256_maddubs_epi16(codes.0, query.0);
-            let second = _mm256_maddubs_epi16(codes.1, query.1);
-            narrow = _mm256_add_epi16(narrow, _mm256_add_epi16(first, second));
+            narrow = _mm256_add_epi16(narrow, block(codes, query));
         }
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, ones));
     }
+    if let Some((codes, query)) = tail {
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(block(&zero_filled(codes, 0), query), ones));
+    }
     total_i32(sum)
+}
+
+/// One block's products, four summed in each 16-bit lane.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn block(codes: &[u8; BLOCK_BYTES], query: &[i8; 64]) -> __m256i {
+    let (codes, query) = (load_nibbles(codes), load_query(query));
+    _mm256_add_epi16(_mm256_maddubs_epi16(codes.0, query.0), _mm256_maddubs_epi16(codes.1, query.1))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+    for (&row, out) in rows.iter().zip(out) {
+        let codes = table.codes(row);
+        *out = if codes.is_empty() { 0 } else { dot_u4_i8(codes, query) };
+    }
 }
 
 /// 32 nibble-plane sums of one query plane: 16 times the high one and the low one.
@@ -237,13 +254,19 @@ fn add_planes(sum: __m256i, high: (__m256i, __m256i), low: (__m256i, __m256i), q
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
-    let ((high, query), (low, rest)) = (blocks(high, query), blocks(low, rest));
+    let (high, low) = (blocks(high, query), blocks(low, rest));
     let mut coarse = _mm256_setzero_si256();
     let mut fine = _mm256_setzero_si256();
-    for ((high, low), (query, rest)) in high.iter().zip(low).zip(query.iter().zip(rest)) {
+    let mut add = |(high, query): (&[u8; BLOCK_BYTES], _), (low, rest): (&[u8; BLOCK_BYTES], _)| {
         let (high, low) = (load_nibbles(high), load_nibbles(low));
         coarse = add_planes(coarse, high, low, query);
         fine = add_planes(fine, high, low, rest);
+    };
+    for (high, low) in high.whole.iter().zip(high.query).zip(low.whole.iter().zip(low.query)) {
+        add(high, low);
+    }
+    if let (Some((high, query)), Some((low, rest))) = (high.tail, low.tail) {
+        add((&zero_filled(high, 0), query), (&zero_filled(low, 0), rest));
     }
     // 65,536 dimensions of 255 * 128 fit an i32.
     256 * i64::from(total_i32(coarse)) + i64::from(total_i32(fine))

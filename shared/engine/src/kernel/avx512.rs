@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_BYTES, BLOCK_DIMS, Kernel, blocks, common};
+use super::{BLOCK_DIMS, CodeTable, Kernel, common};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -41,6 +41,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
+        dots_u4_i8,
         dot_u8_i16,
     }
 }
@@ -213,15 +214,24 @@ fn l1_u8(a: &[u8], b: &[u8]) -> u32 {
     _mm512_reduce_add_epi64(sum) as u32
 }
 
-/// The 64 nibbles of a block, one a byte, in dimension order.
+/// The query values of two blocks: those of the low nibbles, those of the high ones.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn load_nibbles(from: &[u8; BLOCK_BYTES]) -> __m512i {
-    // SAFETY: 32 bytes are readable.
-    let pairs = _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(from.as_ptr().cast()) });
-    // The lower half keeps its low nibbles, the upper half brings its high ones down.
-    let shifted = _mm512_srlv_epi64(pairs, _mm512_set_epi64(4, 4, 4, 4, 0, 0, 0, 0));
-    _mm512_and_si512(shifted, _mm512_set1_epi8(15))
+fn load_query(from: &[[i8; BLOCK_DIMS]; 2]) -> (__m512i, __m512i) {
+    let (first, second) = (load_i8(&from[0]), load_i8(&from[1]));
+    // The lower halves of both, the upper halves of both.
+    (_mm512_shuffle_i64x2::<0b01_00_01_00>(first, second), _mm512_shuffle_i64x2::<0b11_10_11_10>(first, second))
+}
+
+/// The same for what is left: one block, or two the second of which is not whole.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn load_query_tail(from: &[[i8; BLOCK_DIMS]]) -> (__m512i, __m512i) {
+    match from {
+        [first, second, ..] => load_query(&[*first, *second]),
+        [first] => load_query(&[*first, [0; BLOCK_DIMS]]),
+        [] => load_query(&[[0; BLOCK_DIMS]; 2]),
+    }
 }
 
 #[inline]
@@ -231,32 +241,137 @@ fn load_i8(from: &[i8; BLOCK_DIMS]) -> __m512i {
     unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }
 
+/// Sums of products of the low nibbles, and 16 times those of the high nibbles.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_nibbles((low, high): (__m512i, __m512i), codes: __m512i, query: (__m512i, __m512i)) -> (__m512i, __m512i) {
+    let mask = _mm512_set1_epi8(15);
+    let upper = _mm512_andnot_si512(mask, codes);
+    (_mm512_dpbusd_epi32(low, _mm512_and_si512(codes, mask), query.0), _mm512_dpbusd_epi32(high, upper, query.1))
+}
+
+/// One row's sums on their way: all lanes of the second are multiples of 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn fold((low, high): (__m512i, __m512i)) -> __m256i {
+    let sum = _mm512_add_epi32(low, _mm512_srai_epi32::<4>(high));
+    _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum))
+}
+
+/// The products of four rows of equally many codes, their query loaded once.
+///
+/// Written out, and without closures: those do not get this function's instructions when a library function calls them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn four([a, b, c, d]: [&[u8]; 4], query: &[i8]) -> __m128i {
+    let zero = _mm512_setzero_si512();
+    let mut sums = ((zero, zero), (zero, zero), (zero, zero), (zero, zero));
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
+    let ((c, c_tail), (d, d_tail)) = (c.as_chunks::<64>(), d.as_chunks::<64>());
+    let (pairs, query_tail) = query.as_chunks::<BLOCK_DIMS>().0.as_chunks::<2>();
+    let mut pairs = pairs.iter();
+    for (((a, b), (c, d)), query) in a.iter().zip(b).zip(c.iter().zip(d)).zip(&mut pairs) {
+        let query = load_query(query);
+        sums.0 = add_nibbles(sums.0, load_u8(a), query);
+        sums.1 = add_nibbles(sums.1, load_u8(b), query);
+        sums.2 = add_nibbles(sums.2, load_u8(c), query);
+        sums.3 = add_nibbles(sums.3, load_u8(d), query);
+    }
+    if !a_tail.is_empty() {
+        let query = match pairs.next() {
+            Some(query) => load_query(query),
+            None => load_query_tail(query_tail),
+        };
+        sums.0 = add_nibbles(sums.0, tail_u8(a_tail), query);
+        sums.1 = add_nibbles(sums.1, tail_u8(b_tail), query);
+        sums.2 = add_nibbles(sums.2, tail_u8(c_tail), query);
+        sums.3 = add_nibbles(sums.3, tail_u8(d_tail), query);
+    }
+    // Rows are folded together: 512 bits, 256, 128, one lane a row.
+    let ab = _mm256_hadd_epi32(fold(sums.0), fold(sums.1));
+    let cd = _mm256_hadd_epi32(fold(sums.2), fold(sums.3));
+    let folded = _mm256_hadd_epi32(ab, cd);
+    _mm_add_epi32(_mm256_castsi256_si128(folded), _mm256_extracti128_si256::<1>(folded))
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
-    let (codes, query) = blocks(codes, query);
-    let ((codes, codes_rest), (query, query_rest)) = (codes.as_chunks::<2>(), query.as_chunks::<2>());
-    let mut even = _mm512_setzero_si512();
-    let mut odd = _mm512_setzero_si512();
-    for (codes, query) in codes.iter().zip(query) {
-        even = _mm512_dpbusd_epi32(even, load_nibbles(&codes[0]), load_i8(&query[0]));
-        odd = _mm512_dpbusd_epi32(odd, load_nibbles(&codes[1]), load_i8(&query[1]));
+    _mm_cvtsi128_si32(four([codes; 4], query))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+    let ((rows, rows_rest), (out, out_rest)) = (rows.as_chunks::<4>(), out.as_chunks_mut::<4>());
+    for (rows, out) in rows.iter().zip(out) {
+        // SAFETY: 16 bytes are writable.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four_of(table, *rows, query)) };
     }
-    for (codes, query) in codes_rest.iter().zip(query_rest) {
-        even = _mm512_dpbusd_epi32(even, load_nibbles(codes), load_i8(query));
+    if let Some(&last) = rows_rest.last() {
+        // The last row stands in for those that are missing: what is in the nearest cache costs nothing to load again.
+        let mut four = [last; 4];
+        four[..rows_rest.len()].copy_from_slice(rows_rest);
+        let mut sums = [0i32; 4];
+        // SAFETY: 16 bytes are writable.
+        unsafe { _mm_storeu_si128(sums.as_mut_ptr().cast(), four_of(table, four, query)) };
+        out_rest.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn four_of(table: &CodeTable<'_>, [a, b, c, d]: [u32; 4], query: &[i8]) -> __m128i {
+    let [a, b, c, d] = [table.codes(a), table.codes(b), table.codes(c), table.codes(d)];
+    if a.is_empty() || b.is_empty() || c.is_empty() || d.is_empty() {
+        let [a, b, c, d] = [dot_u4_i8(a, query), dot_u4_i8(b, query), dot_u4_i8(c, query), dot_u4_i8(d, query)];
+        return _mm_set_epi32(d, c, b, a);
+    }
+    four([a, b, c, d], query)
+}
+
+/// The nibbles of up to two blocks as codes: both planes' low nibbles joined, and their high ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn join_planes(high: __m512i, low: __m512i) -> (__m512i, __m512i) {
+    let mask = _mm512_set1_epi8(15);
+    // What a 16-bit shift moves across bytes falls to the mask.
+    let first = _mm512_or_si512(_mm512_slli_epi16::<4>(_mm512_and_si512(high, mask)), _mm512_and_si512(low, mask));
+    let second = _mm512_or_si512(_mm512_andnot_si512(mask, high), _mm512_and_si512(_mm512_srli_epi16::<4>(low), mask));
+    (first, second)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
-    let ((high, query), (low, rest)) = (blocks(high, query), blocks(low, rest));
+    let (high, low) = common(high, low);
+    let (query, query_tail) = query.as_chunks::<BLOCK_DIMS>().0.as_chunks::<2>();
+    let (rest, rest_tail) = rest.as_chunks::<BLOCK_DIMS>().0.as_chunks::<2>();
     let mut coarse = _mm512_setzero_si512();
     let mut fine = _mm512_setzero_si512();
-    for ((high, low), (query, rest)) in high.iter().zip(low).zip(query.iter().zip(rest)) {
-        let codes = _mm512_or_si512(_mm512_slli_epi16::<4>(load_nibbles(high)), load_nibbles(low));
-        coarse = _mm512_dpbusd_epi32(coarse, codes, load_i8(query));
-        fine = _mm512_dpbusd_epi32(fine, codes, load_i8(rest));
+    let ((high, high_tail), (low, low_tail)) = (high.as_chunks::<64>(), low.as_chunks::<64>());
+    let (mut query, mut rest) = (query.iter(), rest.iter());
+    for ((high, low), (query, rest)) in high.iter().zip(low).zip((&mut query).zip(&mut rest)) {
+        let codes = join_planes(load_u8(high), load_u8(low));
+        coarse = add_codes(coarse, codes, load_query(query));
+        fine = add_codes(fine, codes, load_query(rest));
+    }
+    if !high_tail.is_empty() {
+        let codes = join_planes(tail_u8(high_tail), tail_u8(low_tail));
+        let query = match query.next() {
+            Some(query) => load_query(query),
+            None => load_query_tail(query_tail),
+        };
+        let rest = match rest.next() {
+            Some(rest) => load_query(rest),
+            None => load_query_tail(rest_tail),
+        };
+        coarse = add_codes(coarse, codes, query);
+        fine = add_codes(fine, codes, rest);
     }
     // 65,536 dimensions of 255 * 128 fit an i32.
     256 * i64::from(_mm512_reduce_add_epi32(coarse)) + i64::from(_mm512_reduce_add_epi32(fine))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn add_codes(sum: __m512i, codes: (__m512i, __m512i), query: (__m512i, __m512i)) -> __m512i {
+    _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, codes.0, query.0), codes.1, query.1)
 }

@@ -13,7 +13,7 @@ use std::arch::{asm, is_aarch64_feature_detected};
 
 use half::f16;
 
-use super::{BLOCK_BYTES, BLOCK_DIMS, Kernel, blocks, common, zero_filled};
+use super::{BLOCK_BYTES, BLOCK_DIMS, Blocks, CodeTable, Kernel, blocks, common, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -46,6 +46,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
+        dots_u4_i8,
         dot_u8_i16,
     }
 }
@@ -57,6 +58,7 @@ fn with_dotprod(table: Kernel) -> Kernel {
         dot_u8: dotprod_u8,
         l2_u8: dotprod_l2_u8,
         dot_u4_i8: dotprod_u4_i8,
+        dots_u4_i8: dotprods_u4_i8,
         dot_u8_i16: dotprod_u8_i16,
         ..table
     }
@@ -273,31 +275,48 @@ fn add_nibbles_dotprod(sum: int32x4_t, codes: [int8x16_t; 4], query: [int8x16_t;
     vaddq_s32(first, second)
 }
 
-/// The two code products over one way to add a block.
+/// The code products over one way to add a block.
 macro_rules! codes {
-    ($u4:ident, $u8:ident, $features:literal, $add:ident) => {
+    ($u4:ident, $u4s:ident, $u8:ident, $features:literal, $add:ident) => {
         #[target_feature(enable = $features)]
         fn $u4(codes: &[u8], query: &[i8]) -> i32 {
-            let (codes, query) = blocks(codes, query);
+            let Blocks { whole, query, tail } = blocks(codes, query);
             let mut sum = vdupq_n_s32(0);
-            for (codes, query) in codes.iter().zip(query) {
+            for (codes, query) in whole.iter().zip(query) {
                 sum = $add(sum, load_nibbles(codes), load_query(query));
+            }
+            if let Some((codes, query)) = tail {
+                sum = $add(sum, load_nibbles(&zero_filled(codes, 0)), load_query(query));
             }
             vaddvq_s32(sum)
         }
 
         #[target_feature(enable = $features)]
+        fn $u4s(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+            for (&row, out) in rows.iter().zip(out) {
+                let codes = table.codes(row);
+                *out = if codes.is_empty() { 0 } else { $u4(codes, query) };
+            }
+        }
+
+        #[target_feature(enable = $features)]
         fn $u8(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {
-            let ((high, query), (low, rest)) = (blocks(high, query), blocks(low, rest));
+            let (high, low) = (blocks(high, query), blocks(low, rest));
             // Planes of the code (high, low) by planes of the query (query, rest).
             let mut sums = [vdupq_n_s32(0); 4];
-            for ((high, low), (query, rest)) in high.iter().zip(low).zip(query.iter().zip(rest)) {
+            let mut add = |(high, query): (&[u8; BLOCK_BYTES], _), (low, rest): (&[u8; BLOCK_BYTES], _)| {
                 let (high, low) = (load_nibbles(high), load_nibbles(low));
                 let (query, rest) = (load_query(query), load_query(rest));
                 sums[0] = $add(sums[0], high, query);
                 sums[1] = $add(sums[1], low, query);
                 sums[2] = $add(sums[2], high, rest);
                 sums[3] = $add(sums[3], low, rest);
+            };
+            for (high, low) in high.whole.iter().zip(high.query).zip(low.whole.iter().zip(low.query)) {
+                add(high, low);
+            }
+            if let (Some((high, query)), Some((low, rest))) = (high.tail, low.tail) {
+                add((&zero_filled(high, 0), query), (&zero_filled(low, 0), rest));
             }
             let [hq, lq, hr, lr] = sums.map(|sum| i64::from(vaddvq_s32(sum)));
             256 * (16 * hq + lq) + 16 * hr + lr
@@ -305,5 +324,5 @@ macro_rules! codes {
     };
 }
 
-codes!(dot_u4_i8, dot_u8_i16, "neon,fp16", add_nibbles);
-codes!(dotprod_u4_i8, dotprod_u8_i16, "neon,fp16,dotprod", add_nibbles_dotprod);
+codes!(dot_u4_i8, dots_u4_i8, dot_u8_i16, "neon,fp16", add_nibbles);
+codes!(dotprod_u4_i8, dotprods_u4_i8, dotprod_u8_i16, "neon,fp16,dotprod", add_nibbles_dotprod);

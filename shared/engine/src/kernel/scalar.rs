@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Kernel, blocks, common};
+use super::{BLOCK_BYTES, CodeTable, Kernel, blocks, common};
 
 pub(super) fn table() -> Kernel {
     Kernel {
@@ -20,6 +20,7 @@ pub(super) fn table() -> Kernel {
         l2_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b)) * u32::from(a.abs_diff(b))),
         l1_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b))),
         dot_u4_i8,
+        dots_u4_i8,
         dot_u8_i16,
     }
 }
@@ -35,15 +36,23 @@ fn fold_u8(a: &[u8], b: &[u8], term: impl Fn(u8, u8) -> u32) -> u32 {
 }
 
 fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
-    let (codes, query) = blocks(codes, query);
+    let blocks = blocks(codes, query);
+    let whole = blocks.whole.iter().map(<[u8; 32]>::as_slice).zip(blocks.query);
     let mut sum = 0i32;
-    for (codes, query) in codes.iter().zip(query) {
-        let (first, second) = query.split_at(codes.len());
+    for (codes, query) in whole.chain(blocks.tail) {
+        let (first, second) = query.split_at(BLOCK_BYTES);
         for ((&pair, &first), &second) in codes.iter().zip(first).zip(second) {
             sum = sum.wrapping_add(i32::from(pair & 15) * i32::from(first) + i32::from(pair >> 4) * i32::from(second));
         }
     }
     sum
+}
+
+fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+    for (&row, out) in rows.iter().zip(out) {
+        let codes = table.codes(row);
+        *out = if codes.is_empty() { 0 } else { dot_u4_i8(codes, query) };
+    }
 }
 
 fn dot_u8_i16(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64 {

@@ -77,9 +77,10 @@ fn check_bytes(a: &[u8], b: &[u8]) {
     }
 }
 
-fn nibble(plane: &[u8], dim: usize) -> i64 {
-    let pair = plane[dim / BLOCK_DIMS * BLOCK_BYTES + dim % BLOCK_BYTES];
-    i64::from(if dim % BLOCK_DIMS < BLOCK_BYTES { pair & 15 } else { pair >> 4 })
+/// The nibble that a query value is multiplied by; 0 where the codes have ended.
+fn nibble(plane: &[u8], at: usize) -> i64 {
+    let Some(&pair) = plane.get(at / BLOCK_DIMS * BLOCK_BYTES + at % BLOCK_BYTES) else { return 0 };
+    i64::from(if at % BLOCK_DIMS < BLOCK_BYTES { pair & 15 } else { pair >> 4 })
 }
 
 fn check_codes(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) {
@@ -91,6 +92,22 @@ fn check_codes(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) {
         let (name, len) = (kernel.name, query.len());
         assert_eq!(i64::from((kernel.dot_u4_i8)(high, query)), coarse, "{name} dot_u4_i8, length {len}");
         assert_eq!((kernel.dot_u8_i16)(high, low, query, rest), fine, "{name} dot_u8_i16, length {len}");
+        check_products(kernel, (high, low), query);
+    }
+}
+
+/// Many rows at once, of a table with three bytes before each row's codes.
+fn check_products(kernel: &Kernel, (first, second): (&[u8], &[u8]), query: &[i8]) {
+    let records = [&[9; 3], first, &[9; 3], second].concat();
+    let table = CodeTable::new(&records, first.len() + 3, 3);
+    let expected = [(kernel.dot_u4_i8)(first, query), (kernel.dot_u4_i8)(second, query)];
+    let rows = [0, 1, 1, 0, 1, 2, 0, u32::MAX, 1];
+    for count in 0..=rows.len() {
+        let mut out = vec![-1; count];
+        (kernel.dots_u4_i8)(&table, &rows[..count], query, &mut out);
+        for (&row, out) in rows.iter().zip(out) {
+            assert_eq!(out, expected.get(row as usize).copied().unwrap_or(0), "{} row {row} of {count}", kernel.name);
+        }
     }
 }
 
@@ -200,19 +217,20 @@ fn bytes_at_every_alignment() {
 #[test]
 fn codes_at_every_length() {
     let mut noise = Noise(5);
-    for len in (0..20).map(|blocks| blocks * BLOCK_DIMS).chain([65_536]) {
+    for codes in (0..20 * BLOCK_BYTES).step_by(8).chain([65_536 / 2]) {
+        let len = codes.div_ceil(BLOCK_BYTES) * BLOCK_DIMS;
         let byte = |noise: &mut Noise| noise.bits() as u8;
         let signed = |noise: &mut Noise| noise.bits() as i8;
-        let (high, low) = (noise.vec(len / 2 + 3, byte), noise.vec(len / 2 + 3, byte));
+        let (high, low) = (noise.vec(codes + 3, byte), noise.vec(codes + 3, byte));
         let (query, rest) = (noise.vec(len + 3, signed), noise.vec(len + 3, signed));
         for offset in 0..3 {
-            let codes = offset..offset + len / 2;
+            let codes = offset..offset + codes;
             check_codes(&high[codes.clone()], &low[codes], &query[offset..offset + len], &rest[3 - offset..][..len]);
         }
         // Nothing may saturate on the way.
         for (code, value) in [(255, 127), (255, -128), (0, -128), (240, -128), (15, 127)] {
-            check_codes(&vec![code; len / 2], &vec![255; len / 2], &vec![value; len], &vec![-128; len]);
-            check_codes(&vec![255; len / 2], &vec![code; len / 2], &vec![-128; len], &vec![value; len]);
+            check_codes(&vec![code; codes], &vec![255; codes], &vec![value; len], &vec![-128; len]);
+            check_codes(&vec![255; codes], &vec![code; codes], &vec![-128; len], &vec![value; len]);
         }
     }
 }
@@ -245,7 +263,6 @@ fn the_shorter_slice_decides() {
         assert_eq!((kernel.dot_f32)(&[1.0; 100], &[2.0; 3]), 6.0);
         assert_eq!((kernel.dot_f32_f16)(&[1.0; 3], &[f16::ONE; 90]), 3.0);
         assert_eq!((kernel.dot_u4_i8)(&[0x11; 100], &[1; 130]), 128);
-        assert_eq!((kernel.dot_u8_i16)(&[0x11; 33], &[0; 64], &[1; 200], &[0; 64]), 64 * 16 * 256);
     }
 }
 

@@ -145,7 +145,9 @@ impl Builder {
         writer.section(SectionKind::Links, &links)?;
         drop(links);
         watch.progress(Phase::Write, 0, 1);
-        writer.section(SectionKind::Vectors, self.vectors.bytes())?;
+        if self.params.originals {
+            writer.section(SectionKind::Vectors, self.vectors.bytes())?;
+        }
         writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
         self.write_payload(&clusters, watch, &mut writer)?;
         writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim()))?;
@@ -183,6 +185,9 @@ impl Builder {
         writer: &mut Writer<'_>,
     ) -> std::result::Result<Head, WriteError> {
         let coded = self.params.coded();
+        if !coded && !self.params.originals {
+            return Err(Error::invalid("originals", "these vectors have no codes to do without originals").into());
+        }
         let mut head = Head {
             name: self.name.clone(),
             params: self.params,
@@ -197,7 +202,7 @@ impl Builder {
         head.centre = centre(clusters, self.vectors.dim());
         let dim = self.vectors.dim();
         let codec = Codec::new(self.params.distance, head.centre.clone(), self.seed)?;
-        let (high_bytes, low_bytes) = (Codec::high_bytes(dim), Codec::low_bytes(dim));
+        let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
         let mut high = vec![0u8; self.len() * high_bytes];
         let mut low = vec![0u8; self.len() * low_bytes];
         let done = std::sync::atomic::AtomicU64::new(0);

@@ -3,7 +3,7 @@
 use cairn_model::VectorParams;
 use serde::Serialize;
 
-use super::{CodecKind, Segment, VERSION};
+use super::{CodecKind, Segment};
 use crate::Result;
 
 /// What a segment holds and how many bytes each part takes.
@@ -56,14 +56,14 @@ impl Segment {
         let per_vector = |bytes: u64| bytes as f64 / f64::from(self.len());
         let links = self.links()?;
         Ok(Description {
-            format: VERSION,
+            format: self.version(),
             points: self.len(),
             bytes: self.file_bytes(),
             bytes_per_vector: per_vector(self.file_bytes()),
             vector: self.vector_name().to_owned(),
             params: self.params(),
             codec: match self.codec_kind() {
-                CodecKind::Nibbles => "nibbles",
+                CodecKind::NibblesOf64 | CodecKind::Nibbles => "nibbles",
                 CodecKind::Originals => "originals",
             },
             clusters: self.clusters()?.count(),

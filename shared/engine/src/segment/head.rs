@@ -3,16 +3,35 @@
 use cairn_model::{Datatype, Distance, HnswConfig, VectorParams, limits};
 
 use super::layout::{f32_at, u32_at, u64_at};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    codec::{CODES_MULTIPLE, CODES_MULTIPLE_V1},
+};
 
 /// How vectors are scored while searching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodecKind {
     /// By the originals: there are no code sections.
     Originals,
-    /// By rotated 8-bit codes in two nibble planes.
+    /// By rotated 8-bit codes in two nibble planes, as many as there are dimensions, rounded up to a multiple of 64: files of version 1.
+    NibblesOf64,
+    /// The same, rounded up to a multiple of 16.
     Nibbles,
 }
+
+impl CodecKind {
+    /// What the number of codes is rounded up to; `None` where there are none.
+    pub(super) const fn multiple(self) -> Option<usize> {
+        match self {
+            Self::Originals => None,
+            Self::NibblesOf64 => Some(CODES_MULTIPLE_V1),
+            Self::Nibbles => Some(CODES_MULTIPLE),
+        }
+    }
+}
+
+/// The flag of a segment that keeps no originals.
+const NO_ORIGINALS: u8 = 1;
 
 /// Decoded head.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,9 +64,10 @@ impl Head {
         bytes.push(datatype_number(self.params.datatype));
         bytes.push(match self.codec {
             CodecKind::Originals => 0,
-            CodecKind::Nibbles => 1,
+            CodecKind::NibblesOf64 => 1,
+            CodecKind::Nibbles => 2,
         });
-        bytes.push(0);
+        bytes.push(if self.params.originals { 0 } else { NO_ORIGINALS });
         bytes.extend(self.params.hnsw.m.to_le_bytes());
         bytes.extend(self.params.hnsw.ef_construct.to_le_bytes());
         bytes.extend(self.params.hnsw.full_scan_threshold.to_le_bytes());
@@ -79,8 +99,14 @@ impl Head {
         };
         let codec = match bytes[6] {
             0 => CodecKind::Originals,
-            1 => CodecKind::Nibbles,
+            1 => CodecKind::NibblesOf64,
+            2 => CodecKind::Nibbles,
             other => return Err(corrupt(6, format!("unknown codec {other}"))),
+        };
+        let originals = match (bytes[7], codec) {
+            (0, _) => true,
+            (NO_ORIGINALS, CodecKind::NibblesOf64 | CodecKind::Nibbles) => false,
+            (other, _) => return Err(corrupt(7, format!("impossible flags {other}"))),
         };
         let dim = size as usize;
         if dim == 0 || dim > limits::DIM_MAX {
@@ -103,7 +129,7 @@ impl Head {
             .map_err(|_| corrupt(FIXED_BYTES + dim * 4, "the name is not UTF-8".into()))?;
         Ok(Self {
             name: name.to_owned(),
-            params: VectorParams { datatype, hnsw, ..VectorParams::new(size, distance) },
+            params: VectorParams { datatype, hnsw, originals, ..VectorParams::new(size, distance) },
             codec,
             seed: u64_at(bytes, 24),
             clusters: u32_at(bytes, 20),
@@ -145,7 +171,7 @@ mod tests {
         };
         let bytes = head.encode();
         assert_eq!(Head::decode(&bytes), Ok(head));
-        for (at, value) in [(0, 4u8), (4, 9), (5, 9), (6, 9), (8, 1), (32, 1)] {
+        for (at, value) in [(0, 4u8), (4, 9), (5, 9), (6, 9), (7, 2), (8, 1), (32, 1)] {
             let mut bad = bytes.clone();
             bad[at] = value;
             assert!(Head::decode(&bad).is_err(), "byte {at}");
@@ -153,5 +179,10 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Head::decode(&bytes[..len]).is_err());
         }
+        let mut without = bytes.clone();
+        without[7] = NO_ORIGINALS;
+        assert!(!Head::decode(&without).unwrap().params.originals);
+        without[6] = 0;
+        assert!(Head::decode(&without).is_err(), "neither codes nor originals");
     }
 }

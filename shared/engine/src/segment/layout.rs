@@ -4,8 +4,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Error, Result};
 
-/// The format version that this build writes and reads.
-pub const VERSION: u32 = 1;
+/// The format version that this build writes; it reads all up to this one.
+pub const VERSION: u32 = 2;
 /// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"CAIRNSEG";
 /// First bytes of the footer.
@@ -106,6 +106,8 @@ pub(super) struct Footer {
     pub(super) points: u32,
     /// Bytes of the whole file.
     pub(super) file_bytes: u64,
+    /// The format version of the file.
+    pub(super) version: u32,
 }
 
 /// The file's first bytes.
@@ -172,7 +174,7 @@ impl Footer {
     pub(super) fn encode(&self) -> [u8; FOOTER_BYTES] {
         let mut bytes = [0; FOOTER_BYTES];
         bytes[..8].copy_from_slice(&FOOTER_MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.section_count.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.table_offset.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.table_checksum.to_le_bytes());
@@ -193,7 +195,7 @@ impl Footer {
             return corrupt(0, "no Cairn segment, or cut off: the footer's magic is missing");
         }
         let version = u32_at(bytes, 8);
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(Error::Version { found: version, supported: VERSION });
         }
         if xxh3_64(&bytes[..56]) != u64_at(bytes, 56) {
@@ -205,6 +207,7 @@ impl Footer {
             table_checksum: u64_at(bytes, 24),
             points: u32_at(bytes, 32),
             file_bytes: u64_at(bytes, 40),
+            version,
         };
         if footer.file_bytes != file_bytes {
             return corrupt(40, &format!("the file has {file_bytes} bytes, written were {}", footer.file_bytes));
@@ -244,7 +247,14 @@ mod tests {
     use super::*;
 
     fn footer() -> Footer {
-        Footer { table_offset: 1_024, section_count: 2, table_checksum: 7, points: 3, file_bytes: 1_024 + 64 + 64 }
+        Footer {
+            table_offset: 1_024,
+            section_count: 2,
+            table_checksum: 7,
+            points: 3,
+            file_bytes: 1_024 + 64 + 64,
+            version: VERSION,
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::{
     builder::vector_bytes,
     head::{CodecKind, Head},
     layout::{ENTRY_BYTES, FOOTER_BYTES, Footer, MAGIC, Section, SectionKind, decode_table},
-    vectors::Originals,
+    vectors::{Originals, Records, unit},
 };
 use crate::{
     Error, Result, Watch,
-    codec::Codec,
+    codec::{Codec, HighRecords, Scratch},
     graph::{Links, VisitedPool},
     payload::{self, View, fields::Fields, ids::Ids, rows::Rows},
 };
@@ -62,13 +62,12 @@ impl Segment {
             return Err(Error::corrupt("head", 0, "checksum mismatch"));
         }
         let head = Head::decode(head_bytes)?;
-        let codec = match head.codec {
-            CodecKind::Originals => None,
-            CodecKind::Nibbles => Some(
-                Codec::new(head.params.distance, head.centre.clone(), head.seed)
-                    .map_err(|error| Error::corrupt("head", 6, error.to_string()))?,
-            ),
-        };
+        let codec = head
+            .codec
+            .multiple()
+            .map(|multiple| Codec::of_multiple(head.params.distance, head.centre.clone(), head.seed, multiple))
+            .transpose()
+            .map_err(|error| Error::corrupt("head", 6, error.to_string()))?;
         let segment = Self { source, footer, sections, head, codec, visited: VisitedPool::default() };
         segment.check_lengths()?;
         segment.links()?;
@@ -80,11 +79,13 @@ impl Segment {
     }
 
     fn check_lengths(&self) -> Result<()> {
-        let dim = self.head.params.size as usize;
-        let mut sizes = vec![(SectionKind::Vectors, vector_bytes(self.head.params))];
-        if self.codec.is_some() {
-            sizes.push((SectionKind::CodesHigh, Codec::high_bytes(dim)));
-            sizes.push((SectionKind::CodesLow, Codec::low_bytes(dim)));
+        let mut sizes = Vec::new();
+        if self.head.params.originals {
+            sizes.push((SectionKind::Vectors, vector_bytes(self.head.params)));
+        }
+        if let Some(codec) = &self.codec {
+            sizes.push((SectionKind::CodesHigh, codec.high_bytes()));
+            sizes.push((SectionKind::CodesLow, codec.low_bytes()));
         }
         for (kind, record_bytes) in sizes {
             let section = find(&self.sections, kind)?;
@@ -127,6 +128,12 @@ impl Segment {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.footer.points == 0
+    }
+
+    /// The format version of the file.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.footer.version
     }
 
     /// Bytes of the whole file.
@@ -177,12 +184,34 @@ impl Segment {
         self.rows()?.get(ordinal)
     }
 
-    /// The stored vector of a row, widened to f32.
+    /// The stored vector of a row, widened to f32; where no originals are kept, the vector that its code stands for.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn vector(&self, ordinal: u32) -> Result<Vec<f32>> {
-        self.originals()?.vector(ordinal)
+        match (&self.codec, self.head.params.originals) {
+            (Some(codec), false) => {
+                let records = self.records(codec)?;
+                let (high, low) = (records.high.get(ordinal), records.low(ordinal));
+                if high.is_empty() || low.is_empty() {
+                    return Err(Error::corrupt("codes_high", ordinal as usize, "row past the end"));
+                }
+                let mut scratch = Scratch::default();
+                let decoded = codec.decode(high, low, &mut scratch);
+                // What was stored was of length 1, and so is what is given back.
+                Ok(unit(decoded, self.head.params.distance).unwrap_or_else(|| decoded.to_vec()))
+            }
+            _ => self.originals()?.vector(ordinal),
+        }
+    }
+
+    /// Both code sections, by ordinal.
+    pub(super) fn records(&self, codec: &Codec) -> Result<Records<'_>> {
+        Ok(Records {
+            high: HighRecords::new(self.bytes(SectionKind::CodesHigh)?, codec.high_bytes()),
+            low: self.bytes(SectionKind::CodesLow)?,
+            low_bytes: codec.low_bytes(),
+        })
     }
 
     /// How many points match, exactly.

@@ -326,6 +326,49 @@ fn what_a_request_says_about_codes_decides_what_is_rescored() {
 }
 
 #[test]
+fn without_originals_codes_answer_everything() {
+    for (distance, datatype) in [
+        (Distance::Euclid, Datatype::Float32),
+        (Distance::Cosine, Datatype::Float16),
+        (Distance::Dot, Datatype::Float32),
+        (Distance::Euclid, Datatype::Uint8),
+    ] {
+        let sample = Sample::new(1_500, 50, datatype, 21);
+        let with = params(50, distance, datatype);
+        let (kept, without) = (sample.segment(with), sample.segment(VectorParams { originals: false, ..with }));
+        without.verify().unwrap();
+        assert!(!without.params().originals && without.file_bytes() < kept.file_bytes());
+        let (mut found, mut wanted) = (0, 0);
+        for vector in sample.vectors.iter().step_by(50) {
+            for exact in [false, true] {
+                let query = query(vector, 10, exact, None);
+                let ids = |segment: &Segment| {
+                    let hits = segment.search(&query, &Unwatched).unwrap().hits;
+                    hits.iter().map(|hit| segment.id(hit.ordinal).unwrap()).collect::<Vec<_>>()
+                };
+                let (truth, got) = (ids(&kept), ids(&without));
+                wanted += truth.len();
+                found += got.iter().filter(|id| truth.contains(id)).count();
+            }
+        }
+        assert!(found * 100 >= wanted * 93, "{distance:?} {datatype:?}: {found} of {wanted}");
+        for ordinal in (0..1_500).step_by(100) {
+            let id = without.id(ordinal).unwrap();
+            let original = kept.vector(kept.ordinal(id).unwrap().unwrap()).unwrap();
+            let decoded = without.vector(ordinal).unwrap();
+            let size = original.iter().map(|x| x * x).sum::<f32>();
+            let off = original.iter().zip(&decoded).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+            assert!(off < 3e-4 * size.max(1.0), "{distance:?} {datatype:?}: {off} of {size}");
+        }
+        assert!(without.vector(1_500).is_err());
+    }
+    let small = VectorParams { originals: false, ..params(8, Distance::Dot, Datatype::Float32) };
+    let mut builder = Builder::new("", small, 1);
+    builder.push(PointId::Num(1), &[1.0; 8], None).unwrap();
+    assert!(builder.write(&pool(), &Unwatched, &mut Vec::new()).unwrap_err().to_string().contains("originals"));
+}
+
+#[test]
 fn queries_are_checked() {
     let sample = Sample::new(50, 4, Datatype::Float32, 9);
     let segment = sample.segment(params(4, Distance::Dot, Datatype::Float32));

@@ -7,6 +7,7 @@ use half::f16;
 use crate::{
     Error, Result,
     cluster::Rows,
+    codec::{HighRecords, Query},
     graph::Pairs,
     kernel::{self, Kernel},
 };
@@ -186,12 +187,18 @@ pub(super) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
     if distance != Distance::Cosine {
         return None;
     }
-    let norm = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    // Sums in several lanes do not wait for one another.
+    let mut lanes = [0.0f64; 8];
+    for values in vector.chunks(lanes.len()) {
+        lanes.iter_mut().zip(values).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
+    }
+    let norm = lanes.iter().sum::<f64>().sqrt();
     if norm == 0.0 {
         return None;
     }
+    let scale = 1.0 / norm;
     #[expect(clippy::cast_possible_truncation, reason = "a component of a unit vector")]
-    Some(vector.iter().map(|&x| (f64::from(x) / norm) as f32).collect())
+    Some(vector.iter().map(|&x| (f64::from(x) * scale) as f32).collect())
 }
 
 fn normalised(vector: &[f32], params: VectorParams) -> Option<Vec<f32>> {
@@ -280,27 +287,74 @@ impl<'a> Originals<'a> {
     }
 }
 
-/// Exact distances from one query to original vectors.
-pub(super) struct Exact<'a> {
-    originals: Originals<'a>,
-    query: Vec<f32>,
-    query_bytes: Vec<u8>,
-    kernel: &'static Kernel,
+/// Both code sections, by ordinal.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'a> {
+    pub(super) high: HighRecords<'a>,
+    pub(super) low: &'a [u8],
+    pub(super) low_bytes: usize,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn low(&self, ordinal: u32) -> &'a [u8] {
+        let at = ordinal as usize * self.low_bytes;
+        self.low.get(at..at + self.low_bytes).unwrap_or(&[])
+    }
+}
+
+/// The most exact distances from one query that a segment can give: by its originals, else by both planes of its codes.
+pub(super) enum Exact<'a> {
+    /// Originals are kept.
+    Originals(ByOriginals<'a>),
+    /// They are not.
+    Codes(Query, Records<'a>),
 }
 
 impl<'a> Exact<'a> {
     /// `query` is normalised already where the metric wants that.
-    pub(super) fn new(originals: Originals<'a>, query: &[f32]) -> Self {
+    pub(super) fn originals(originals: Originals<'a>, query: &'a [f32]) -> Self {
+        Self::Originals(ByOriginals::new(originals, query))
+    }
+
+    pub(super) fn distance(&self, ordinal: u32) -> Result<f32> {
+        match self {
+            Self::Originals(exact) => exact.distance(ordinal),
+            Self::Codes(query, records) => Ok(query.fine(records.high.get(ordinal), records.low(ordinal))),
+        }
+    }
+
+    pub(super) fn prefetch(&self, ordinal: u32) {
+        match self {
+            Self::Originals(exact) => exact.prefetch(ordinal),
+            Self::Codes(_, records) => {
+                kernel::prefetch(records.high.get(ordinal));
+                kernel::prefetch(records.low(ordinal));
+            }
+        }
+    }
+}
+
+/// Distances from one query to original vectors.
+pub(super) struct ByOriginals<'a> {
+    originals: Originals<'a>,
+    query: &'a [f32],
+    query_bytes: Vec<u8>,
+    kernel: &'static Kernel,
+}
+
+impl<'a> ByOriginals<'a> {
+    /// `query` is normalised already where the metric wants that.
+    fn new(originals: Originals<'a>, query: &'a [f32]) -> Self {
         let bytes = originals.params.datatype == Datatype::Uint8;
         Self {
             originals,
-            query: query.to_vec(),
+            query,
             query_bytes: if bytes { query.iter().map(|&x| quantize_u8(x)).collect() } else { Vec::new() },
             kernel: kernel::get(),
         }
     }
 
-    pub(super) fn distance(&self, ordinal: u32) -> Result<f32> {
+    fn distance(&self, ordinal: u32) -> Result<f32> {
         let row = self.originals.row(ordinal)?;
         let (metric, kernel) = (self.originals.params.distance, self.kernel);
         Ok(match self.originals.params.datatype {
@@ -308,22 +362,22 @@ impl<'a> Exact<'a> {
             Datatype::Float32 => {
                 let kernels = (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32);
                 match try_cast_slice(row) {
-                    Ok(row) => float_distance(metric, (&self.query, row), kernels),
-                    Err(_) => float_distance(metric, (&self.query, &floats(row)), kernels),
+                    Ok(row) => float_distance(metric, (self.query, row), kernels),
+                    Err(_) => float_distance(metric, (self.query, &floats(row)), kernels),
                 }
             }
             Datatype::Float16 => {
                 let kernels = (kernel.dot_f32_f16, kernel.l2_f32_f16, kernel.l1_f32_f16);
                 match try_cast_slice(row) {
-                    Ok(row) => float_distance(metric, (&self.query, row), kernels),
-                    Err(_) => float_distance(metric, (&self.query, &halves(row)), kernels),
+                    Ok(row) => float_distance(metric, (self.query, row), kernels),
+                    Err(_) => float_distance(metric, (self.query, &halves(row)), kernels),
                 }
             }
             Datatype::Uint8 => byte_distance(kernel, metric, &self.query_bytes, row),
         })
     }
 
-    pub(super) fn prefetch(&self, ordinal: u32) {
+    fn prefetch(&self, ordinal: u32) {
         if let Ok(row) = self.originals.row(ordinal) {
             kernel::prefetch(row);
         }
@@ -391,7 +445,8 @@ mod tests {
                 shifted.extend(vectors.bytes());
                 for bytes in [vectors.bytes(), &shifted[1..]] {
                     let originals = Originals::new(bytes, params);
-                    let exact = Exact::new(originals, &originals.vector(0).unwrap());
+                    let first = originals.vector(0).unwrap();
+                    let exact = Exact::originals(originals, &first);
                     let (a, b) = (exact.distance(1).unwrap(), vectors.stored_distance(0, 1));
                     assert!((a - b).abs() <= 1e-3 * b.abs().max(1.0), "{datatype:?} {distance:?}: {a} {b}");
                     assert!(originals.row(2).is_err());

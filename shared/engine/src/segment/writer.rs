@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::layout::{ALIGN, Footer, Section, SectionKind, encode_table, preamble};
+use super::layout::{ALIGN, Footer, Section, SectionKind, VERSION, encode_table, preamble};
 
 /// A segment file that is being written, front to back, once.
 pub(super) struct Writer<'a> {
@@ -39,6 +39,7 @@ impl<'a> Writer<'a> {
             table_checksum: xxh3_64(&table),
             points,
             file_bytes: 0,
+            version: VERSION,
         };
         self.put(&table)?;
         footer.file_bytes = self.offset + super::layout::FOOTER_BYTES as u64;

@@ -1,0 +1,136 @@
+//! One query, one segment: which plan, and the plans.
+
+mod nearest;
+mod plan;
+mod rescore;
+mod scan;
+mod walk;
+
+use cairn_model::{Datatype, QuantizationSearch, Usage, VectorQuery};
+
+use super::{
+    Segment,
+    vectors::{Exact, check, unit},
+};
+use crate::{Result, Watch};
+
+/// One hit inside a segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// Row number.
+    pub ordinal: u32,
+    /// Internal distance, exact for the stored vector: smaller is nearer.
+    pub distance: f32,
+}
+
+/// Which plan searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strategy {
+    /// The graph, without a filter.
+    Graph,
+    /// The graph, with a filter at the result pool.
+    FilteredGraph,
+    /// All allowed points' codes, then rescoring.
+    Scan,
+    /// Exact distances to all allowed points.
+    Exact,
+    /// Nothing matched the filter.
+    Nothing,
+}
+
+impl Strategy {
+    /// All of them, for tables of counters.
+    pub const ALL: [Self; 5] = [Self::Graph, Self::FilteredGraph, Self::Scan, Self::Exact, Self::Nothing];
+
+    /// The name in telemetry.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Graph => "graph",
+            Self::FilteredGraph => "filtered_graph",
+            Self::Scan => "scan",
+            Self::Exact => "exact",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// The answer of one segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Nearest first, ties by ordinal; at most `k`.
+    pub hits: Vec<Hit>,
+    /// The plan.
+    pub strategy: Strategy,
+    /// `vectors_scored` and `segments` are filled.
+    pub usage: Usage,
+}
+
+impl Segment {
+    /// The `query.k` nearest points that pass the filter and the score threshold.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
+    pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
+        check(&query.vector, self.params().size as usize)?;
+        let unit = unit(&query.vector, self.params().distance);
+        let coded = unit.as_deref().unwrap_or(&query.vector);
+        let allowed = self.allowed(query.filter.as_ref(), watch)?;
+        let strategy = self.plan(allowed.as_ref(), query.params);
+        let mut search = Search {
+            segment: self,
+            exact: self.exact(&query.vector, coded)?,
+            coded,
+            k: query.k.clamp(1, self.len() as usize),
+            quantization: query.params.quantization,
+            watch,
+            scored: 0,
+        };
+        let mut hits = match strategy {
+            Strategy::Nothing => Vec::new(),
+            Strategy::Exact => search.exhaustive(allowed.as_ref())?,
+            Strategy::Scan => search.scan(allowed.as_ref(), query.params)?,
+            Strategy::Graph | Strategy::FilteredGraph => search.graph(allowed.as_ref(), query.params)?,
+        };
+        if let Some(threshold) = query.score_threshold {
+            let metric = self.params().distance;
+            hits.retain(|hit| metric.passes(metric.score(hit.distance), threshold));
+        }
+        let usage = Usage { vectors_scored: search.scored, segments: 1, ..Usage::default() };
+        Ok(Found { hits, strategy, usage })
+    }
+
+    /// The internal distance of `query` and one row, exact for what is stored.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`].
+    pub fn distance(&self, query: &[f32], ordinal: u32) -> Result<f32> {
+        check(query, self.params().size as usize)?;
+        let unit = unit(query, self.params().distance);
+        self.exact(query, unit.as_deref().unwrap_or(query))?.distance(ordinal)
+    }
+
+    /// The best distances there are from a checked query, given as it came and normalised. Bytes are compared with bytes, so a uint8 query stays as it
+    /// came: its cosine does not need a unit vector.
+    fn exact<'a>(&'a self, query: &'a [f32], unit: &'a [f32]) -> Result<Exact<'a>> {
+        match &self.codec {
+            Some(codec) if !self.params().originals => Ok(Exact::Codes(codec.query(unit), self.records(codec)?)),
+            _ => {
+                let bytes = self.params().datatype == Datatype::Uint8;
+                Ok(Exact::originals(self.originals()?, if bytes { query } else { unit }))
+            }
+        }
+    }
+}
+
+/// One query on its way through one segment.
+struct Search<'a> {
+    segment: &'a Segment,
+    exact: Exact<'a>,
+    /// The query as the codec takes it.
+    coded: &'a [f32],
+    k: usize,
+    quantization: QuantizationSearch,
+    watch: &'a dyn Watch,
+    scored: u64,
+}

@@ -1,0 +1,179 @@
+//! The codes of a segment under one query, and the last steps of every plan over them.
+
+use super::{
+    Hit, Search,
+    nearest::{Candidate, nearer},
+};
+use crate::{
+    Error, Result,
+    codec::Query,
+    segment::vectors::{Exact, Records},
+};
+
+/// Candidates beyond the hits that are rescored before the errors of the estimates are trusted.
+const MORE_MIN: usize = 4;
+/// Standard deviations of its estimate by which a candidate may be too far and is rescored all the same.
+const DEVIATIONS: f32 = 3.0;
+/// Candidates whose bytes are on their way while one is rescored.
+const AHEAD: usize = 8;
+
+impl<'a> Search<'a> {
+    /// The best candidates by full code, the best of those by original vector, unless the request wants the codes' order.
+    ///
+    /// `found` is sorted. How many are scored again follows from the errors that come to light: see [`refine`].
+    pub(super) fn rescore(&mut self, mut found: Vec<Candidate>, codes: &Codes<'_>) -> Result<Vec<Hit>> {
+        let oversampled = self.oversampled();
+        self.scored += refine(
+            &mut found,
+            (self.k, oversampled.unwrap_or(0)),
+            |ordinal| crate::kernel::prefetch(codes.low(ordinal)),
+            |ordinal| Ok(codes.query.fine(codes.high(ordinal), codes.low(ordinal))),
+        )?;
+        let rescored = self.quantization.rescore != Some(false) || self.quantization.ignore;
+        if rescored && matches!(self.exact, Exact::Originals(_)) {
+            found.truncate(oversampled.unwrap_or(usize::MAX));
+            self.scored += refine(
+                &mut found,
+                (self.k, oversampled.unwrap_or(0)),
+                |ordinal| self.exact.prefetch(ordinal),
+                |ordinal| self.exact.distance(ordinal),
+            )?;
+        }
+        found.truncate(self.k);
+        Ok(hits(found))
+    }
+
+    /// Candidates to rescore, where the request says how many: never fewer than the hits, nor more than there are points.
+    pub(super) fn oversampled(&self) -> Option<usize> {
+        let factor = self.quantization.oversampling.filter(|_| !self.quantization.ignore)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates; 0 for what is no number"
+        )]
+        let wanted = (self.k as f64 * f64::from(factor)).ceil() as usize;
+        Some(wanted.clamp(self.k, self.segment.len() as usize))
+    }
+
+    pub(super) fn codes(&self) -> Result<Codes<'a>> {
+        let Some(codec) = &self.segment.codec else {
+            return Err(Error::corrupt("head", 6, "a segment without codes was to be scored by codes"));
+        };
+        Ok(Codes { query: codec.query(self.coded), records: self.segment.records(codec)? })
+    }
+}
+
+/// Scores the first candidates again by something better, and keeps those alone, sorted; gives their number.
+///
+/// `found` is sorted by estimates. The first `wanted` and a few more show how the estimates err: mean and deviation. From then on a
+/// candidate is scored only if its estimate, corrected by the mean, is at most three deviations beyond the `wanted`th best distance so
+/// far. Estimates ascend, so the first that is farther ends it. At least `least` are scored in any case.
+pub(super) fn refine(
+    found: &mut Vec<Candidate>,
+    (wanted, least): (usize, usize),
+    prefetch: impl Fn(u32),
+    mut score: impl FnMut(u32) -> Result<f32>,
+) -> Result<u64> {
+    let trusted = (wanted + MORE_MIN).max(least);
+    found.iter().take(AHEAD).for_each(|&(_, ordinal)| prefetch(ordinal));
+    // The nearest `wanted` distances so far, sorted.
+    let mut best: Vec<f32> = Vec::with_capacity(wanted.min(found.len()) + 1);
+    let (mut sum, mut squares) = (0.0f32, 0.0f32);
+    let mut done = 0;
+    while let Some(&(estimate, ordinal)) = found.get(done) {
+        if done >= trusted {
+            #[expect(clippy::cast_precision_loss, reason = "a few dozen candidates, seldom thousands")]
+            let count = done as f32;
+            let mean = sum / count;
+            let deviation = (squares / count - mean * mean).max(0.0).sqrt();
+            if best.last().is_none_or(|&last| estimate + mean - DEVIATIONS * deviation > last) {
+                break;
+            }
+        }
+        if let Some(&(_, ahead)) = found.get(done + AHEAD) {
+            prefetch(ahead);
+        }
+        let distance = score(ordinal)?;
+        let error = distance - estimate;
+        // Infinities of damaged records or huge vectors say nothing about the others.
+        if error.is_finite() {
+            sum += error;
+            squares += error * error;
+        }
+        if best.len() < wanted || best.last().is_some_and(|&last| distance < last) {
+            best.truncate(wanted - 1);
+            best.insert(best.partition_point(|&other| other <= distance), distance);
+        }
+        found[done].0 = distance;
+        done += 1;
+    }
+    found.truncate(done);
+    found.sort_unstable_by(nearer);
+    Ok(done as u64)
+}
+
+pub(super) fn hits(candidates: Vec<Candidate>) -> Vec<Hit> {
+    candidates.into_iter().map(|(distance, ordinal)| Hit { ordinal, distance }).collect()
+}
+
+/// A prepared query and the codes that it scores.
+pub(super) struct Codes<'a> {
+    pub(super) query: Query,
+    pub(super) records: Records<'a>,
+}
+
+impl<'a> Codes<'a> {
+    pub(super) fn high(&self, ordinal: u32) -> &'a [u8] {
+        self.records.high.get(ordinal)
+    }
+
+    pub(super) fn low(&self, ordinal: u32) -> &'a [u8] {
+        self.records.low(ordinal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// With errors of any size, refining finds the nearest among those whose estimates are honest.
+        #[test]
+        fn refining_scores_as_many_as_the_errors_demand(
+            truths in prop::collection::vec(0.0f32..100.0, 1..300), noise in 0.0f32..20.0, wanted in 1usize..20, seed: u64,
+        ) {
+            let mut random = crate::seed::SplitMix64::new(seed);
+            let mut found: Vec<Candidate> = (0u32..)
+                .zip(&truths)
+                .map(|(ordinal, truth)| (truth + noise * (random.unit() as f32 - 0.5) + 7.0, ordinal))
+                .collect();
+            found.sort_unstable_by(nearer);
+            let all = found.clone();
+            let scored = refine(&mut found, (wanted, 0), |_| (), |ordinal| Ok(truths[ordinal as usize])).unwrap();
+            prop_assert_eq!(scored as usize, found.len());
+            prop_assert!(found.len() >= (wanted + MORE_MIN).min(truths.len()));
+            let mut sorted = truths.clone();
+            sorted.sort_unstable_by(f32::total_cmp);
+            // Uniform errors are within 1.73 deviations of their mean; few samples may understate the deviation.
+            let nearest = found.iter().take(wanted).map(|&(distance, _)| distance).collect::<Vec<_>>();
+            if wanted >= 10 {
+                prop_assert_eq!(&nearest, &sorted[..wanted.min(sorted.len())]);
+            }
+            let mut none = all.clone();
+            refine(&mut none, (wanted, truths.len()), |_| (), |ordinal| Ok(truths[ordinal as usize])).unwrap();
+            prop_assert_eq!(none.len(), all.len());
+        }
+    }
+
+    #[test]
+    fn exact_estimates_need_no_second_look() {
+        let mut found: Vec<Candidate> = (0..1_000u32).map(|ordinal| (ordinal as f32, ordinal)).collect();
+        assert_eq!(refine(&mut found, (10, 0), |_| (), |ordinal| Ok(ordinal as f32)).unwrap(), 14);
+        assert!(refine(&mut found, (10, 0), |_| (), |_| Err(Error::Cancelled)).is_err());
+        let mut odd = vec![(f32::NEG_INFINITY, 0), (1.0, 1), (f32::INFINITY, 2)];
+        assert_eq!(refine(&mut odd, (1, 0), |_| (), |ordinal| Ok(ordinal as f32)).unwrap(), 3);
+        assert_eq!(refine(&mut Vec::new(), (3, 0), |_| (), |_| Ok(0.0)).unwrap(), 0);
+    }
+}
