@@ -94,15 +94,20 @@ impl<T: Expand> Heat<T> {
         if self.limits.bytes_max == 0 {
             return None;
         }
-        let (hot, wanted, look) = {
+        let (hot, wanted, look, gone) = {
             let mut state = self.lock();
             let look = state.next_look.is_none_or(|next| now >= next);
             if look {
                 state.next_look = Some(now + LOOK_EVERY);
             }
             let (hot, wanted) = state.slots.used(id, || segment.hot_bytes());
-            (hot, wanted && state.next_plan.is_none_or(|next| now >= next), look)
+            (hot, wanted && state.next_plan.is_none_or(|next| now >= next), look, state.slots.fade())
         };
+        if !gone.is_empty() {
+            self.counters.drops.fetch_add(gone.len() as u64, Relaxed);
+            self.count();
+            drop(gone);
+        }
         if look {
             self.relieve();
         }

@@ -11,6 +11,8 @@ use crate::workers::Stop;
 const USES_MIN: f64 = 4.0;
 /// Searches after which all earlier ones count half.
 const HALF_LIFE: u64 = 4_096;
+/// Uses below which a segment is as good as forgotten: a few become so after about twelve halvings.
+const USES_FORGOTTEN: f64 = 0.001;
 /// How much more a segment must be used than those whose place it takes.
 const HOTTER: f64 = 2.0;
 
@@ -65,9 +67,6 @@ impl<H> Slots<H> {
     /// Counts a use. The copy if there is one, and whether one should be made.
     pub(super) fn used(&mut self, id: &str, bytes: impl FnOnce() -> u64) -> (Option<Arc<H>>, bool) {
         self.uses += 1;
-        if self.uses.is_multiple_of(HALF_LIFE) {
-            self.slots.values_mut().for_each(|slot| slot.uses /= 2.0);
-        }
         if !self.slots.contains_key(id) {
             let slot = Slot { uses: 0.0, bytes: bytes(), state: State::Warm };
             self.slots.insert(id.to_owned(), slot);
@@ -82,6 +81,18 @@ impl<H> Slots<H> {
             }
             State::Expanding(_) | State::Refused => (None, false),
         }
+    }
+
+    /// From time to time halves all uses, and forgets what nobody asked for in a long while: that a request held on to a segment
+    /// beyond its end leaves nothing for good. What was hot of it, to be dropped.
+    pub(super) fn fade(&mut self) -> Vec<Arc<H>> {
+        if !self.uses.is_multiple_of(HALF_LIFE) {
+            return Vec::new();
+        }
+        self.slots.values_mut().for_each(|slot| slot.uses /= 2.0);
+        let forgotten = self.slots.iter().filter(|(_, slot)| slot.uses < USES_FORGOTTEN);
+        let forgotten: Vec<String> = forgotten.map(|(id, _)| id.clone()).collect();
+        forgotten.iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// One expansion at a time: each reads a whole segment.
@@ -261,13 +272,27 @@ mod tests {
         heated(&mut slots, "old", 10, 3_000);
         let mut taken = None;
         for at in 0..10_000 {
-            if slots.used("new", || 10).1 && slots.plan("new", 10).is_some() {
+            let wanted = slots.used("new", || 10).1;
+            assert!(slots.fade().is_empty());
+            if wanted && slots.plan("new", 10).is_some() {
                 taken = Some(at);
                 break;
             }
         }
         // Without fading 6,000 would be needed.
         assert!(taken.is_some_and(|at| at < 5_000), "{taken:?}");
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let mut slots = Slots::<u8>::new(100);
+        heated(&mut slots, "old", 10, 4);
+        let gone = (0..20 * HALF_LIFE).map(|_| {
+            slots.used("new", || 10);
+            slots.fade().len()
+        });
+        assert_eq!(gone.sum::<usize>(), 1);
+        assert_eq!((slots.totals(), slots.slots.len()), ((0, 0), 1));
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn hot_copies_go_first_when_memory_gets_short_and_come_back_later() {
     until(&heat, "a", &a, start, |hot| hot);
     until(&heat, "b", &b, start, |hot| hot);
     // So often that it does not matter how often the other was asked for while it was made.
-    (0..50_000).for_each(|_| {
+    (0..30_000).for_each(|_| {
         heat.used("a", &a, start);
     });
     machine.set(9 * MIB);
