@@ -3,13 +3,24 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use cairn_model::{Datatype, Filter};
+use cairn_model::{
+    Datatype, Filter,
+    limits::{RECALL_MAX, RECALL_MIN},
+};
 
 use crate::failure::Usage;
 
 /// A number format.
 pub(crate) fn datatype(text: &str) -> Result<Datatype, String> {
     cairn_indexer::parse_datatype(text)
+}
+
+/// A recall to ask for.
+pub(crate) fn recall(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(recall) if (RECALL_MIN..=RECALL_MAX).contains(&recall) => Ok(recall),
+        _ => Err(format!("expected a recall from {RECALL_MIN} to {RECALL_MAX}")),
+    }
 }
 
 /// A filter, in Qdrant's JSON.

@@ -95,7 +95,8 @@ fn segments(collection: &Collection) -> (usize, u64) {
 fn vectors(collection: &Collection) -> String {
     let named = |(name, params): (&String, &cairn_model::VectorParams)| {
         let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
-        format!("{name}{} x {:?}, {:?}", params.size, params.datatype, params.distance)
+        let originals = if params.originals { "" } else { ", no originals" };
+        format!("{name}{} x {:?}, {:?}{originals}", params.size, params.datatype, params.distance)
     };
     collection.doc.schema.vectors.iter().map(named).collect::<Vec<_>>().join("; ")
 }
@@ -129,8 +130,8 @@ fn show_collection(collection: &Collection, verified: Option<u64>, as_json: bool
     if let Ok((_, params)) = collection.doc.schema.vector() {
         let hnsw = &params.hnsw;
         println!(
-            "hnsw        m {}, ef_construct {}, full_scan_threshold {} KB",
-            hnsw.m, hnsw.ef_construct, hnsw.full_scan_threshold
+            "hnsw        m {}, ef_construct {}, full_scan_threshold {} KB, preset {}",
+            hnsw.m, hnsw.ef_construct, hnsw.full_scan_threshold, params.preset
         );
     }
     println!("points      {} in {count} segments, {}", collection.points(), ByteSize(bytes));

@@ -108,12 +108,15 @@ mod tests {
         for line in [
             "cairn demo",
             "cairn index --store d --collection c --input f.npy --ids i --payload p.jsonl --distance cosine --shards 2 \
-             --vector-name v --m 8 --ef-construct 50",
-            "cairn serve --store d --listen 127.0.0.1:0 --cache-dir x --cache-bytes 1GB --api-key k",
+             --vector-name v --m 8 --ef-construct 50 --originals none --preset recall",
+            "cairn serve --store d --listen 127.0.0.1:0 --cache-dir x --cache-bytes 1GB --hot-bytes 2GB --api-key k",
             "cairn search --store d --collection c --vector [1,-2] --limit 3 --filter {} --ef 9 --exact --cache-dir x --json",
+            "cairn search --store d --collection c --vector [1] --recall 0.95",
             "cairn inspect --store d --json",
             "cairn inspect --store d --collection c 01J --verify",
             "cairn bench --base b --queries q --truth t --distance dot --ef 10,20 --threads 1 --k 10 --json",
+            "cairn bench --base b --queries q --distance dot --recall-target 0.9,0.95 --tier warm --originals none \
+             --preset speed --rescore false --oversampling 2 --batch 32",
         ] {
             Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -121,6 +124,8 @@ mod tests {
             "cairn",
             "cairn index --store d --collection ../x --input f",
             "cairn search --store d --collection c --vector [1] --limit 0",
+            "cairn search --store d --collection c --vector [1] --recall 1",
+            "cairn search --store d --collection c --vector [1] --recall 0.9 --ef 9",
             "cairn inspect --store d 01J",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");

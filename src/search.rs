@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Width of the search: larger finds more and takes longer
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EF_MAX)))]
     ef: Option<u32>,
+    /// The recall to reach, from 0.5 to 0.999, in place of a width
+    #[arg(long, value_name = "RECALL", value_parser = args::recall, conflicts_with = "ef")]
+    recall: Option<f32>,
     /// Compare with every point that matches
     #[arg(long)]
     exact: bool,
@@ -77,7 +80,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         query: Query::Vector(args::vector(&args.vector)?),
         using: args.using,
         filter: args.filter.as_deref().map(args::filter).transpose()?,
-        params: SearchParams { ef: args.ef, exact: args.exact, ..SearchParams::default() },
+        params: SearchParams { ef: args.ef, exact: args.exact, recall: args.recall, ..SearchParams::default() },
         limit: args.limit,
         offset: 0,
         score_threshold: None,

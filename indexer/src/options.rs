@@ -56,7 +56,7 @@ pub struct IndexOptions {
     /// Memory bound, like 512MiB or 4GB. Default: half of what is available
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<ByteSize>,
-    /// Threads that build. Default: one for every core
+    /// Threads that build, which give way to everything else on the machine. Default: one for every core that the process may use
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Seed of the build's randomness

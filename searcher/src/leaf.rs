@@ -14,9 +14,10 @@ use cairn_storage::{Cached, SegmentEntry};
 
 use crate::{
     error::{Error, Result},
+    heat::{Expand, Grant, Heat},
     request::{NamedVector, Record},
     select::{PayloadSelector, VectorSelector},
-    workers::Workers,
+    workers::{Stop, Workers},
 };
 
 /// A segment that can be searched.
@@ -80,6 +81,12 @@ impl Leaf {
         Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, vector_name: name.into(), segment })
     }
 
+    /// The segment's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The shard that the segment belongs to.
     #[must_use]
     pub fn shard(&self) -> u32 {
@@ -90,7 +97,7 @@ impl Leaf {
         Error::segment(&self.id, error)
     }
 
-    /// The nearest points, nearest first; `at` is this leaf's place in the request's list.
+    /// The nearest points, nearest first; `at` is this leaf's place in the request's list, `hot` its hot copy.
     ///
     /// # Errors
     /// As `Segment::search`.
@@ -98,8 +105,13 @@ impl Leaf {
         &self,
         at: usize,
         query: &VectorQuery,
+        hot: Option<&<Self as Expand>::Hot>,
         watch: &dyn Watch,
     ) -> Result<(Vec<Candidate>, Strategy, Usage)> {
+        // Until segments can be expanded there is none that could be given.
+        if let Some(hot) = hot {
+            match *hot {}
+        }
         let found = self.segment.search(query, watch).map_err(|error| self.wrong(error))?;
         let candidate = |hit: engine::segment::Hit| {
             let id = self.segment.id(hit.ordinal).map_err(|error| self.wrong(error))?;
@@ -176,6 +188,19 @@ impl Leaf {
     }
 }
 
+/// The engine has no expansion yet: 0 bytes say so, and none is ever asked for.
+impl Expand for Leaf {
+    type Hot = std::convert::Infallible;
+
+    fn hot_bytes(&self) -> u64 {
+        0
+    }
+
+    fn expand(&self, _: &rayon::ThreadPool, _: &Stop, _: Grant<'_>) -> Result<Option<Self::Hot>> {
+        Ok(None)
+    }
+}
+
 /// The open segments of this process.
 ///
 /// The cache is asked for a segment's bytes by every request, because that is what its notion of "recently used" lives
@@ -185,6 +210,7 @@ impl Leaf {
 #[derive(Debug)]
 pub struct Leaves {
     bytes_max: u64,
+    heat: Arc<Heat<Leaf>>,
     open: Mutex<Open>,
 }
 
@@ -205,10 +231,10 @@ pub struct Opened {
 }
 
 impl Leaves {
-    /// None open; at most `bytes_max` bytes of segments later.
+    /// None open; at most `bytes_max` bytes of segments later. What is closed leaves nothing in `heat`.
     #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        Self { bytes_max, open: Mutex::default() }
+    pub fn new(bytes_max: u64, heat: Arc<Heat<Leaf>>) -> Self {
+        Self { bytes_max, heat, open: Mutex::default() }
     }
 
     /// The leaf of a manifest's entry, from bytes that the cache gave. The first time it is opened on a search thread:
@@ -236,11 +262,15 @@ impl Leaves {
     /// Closes segments that no snapshot names any more.
     pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let mut open = self.lock();
+        let mut closed = Vec::new();
         for id in ids {
             if let Some((leaf, _)) = open.leaves.remove(id) {
                 open.bytes -= leaf.bytes;
+                closed.push(leaf);
             }
         }
+        drop(open);
+        closed.iter().for_each(|leaf| self.heat.forget(&leaf.id));
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -261,13 +291,19 @@ impl Leaves {
         open.clock += 1;
         let now = open.clock;
         open.bytes += leaf.bytes;
+        let mut closed = Vec::new();
         if let Some((before, _)) = open.leaves.insert(leaf.id.clone(), (leaf, now)) {
             open.bytes -= before.bytes;
+            // The same segment from other bytes: its hot copy may belong to a mapping that is gone.
+            closed.push(before);
         }
         while open.bytes > self.bytes_max {
             let oldest = open.leaves.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
             let Some((leaf, _)) = oldest.and_then(|id| open.leaves.remove(&id)) else { break };
             open.bytes -= leaf.bytes;
+            closed.push(leaf);
         }
+        drop(open);
+        closed.iter().for_each(|leaf| self.heat.forget(&leaf.id));
     }
 }

@@ -8,6 +8,7 @@
 //! | `root` | plans over shards and segments, lets leaves work in parallel, merges exactly |
 //! | [`snapshots`] | which segments are the collection, as of now |
 //! | [`leaf`] | one open segment: cached bytes in, hits and records out |
+//! | [`heat`] | which open segments are expanded in memory, and when they stop being so |
 //! | [`workers`] | threads that compute, stopped when nobody waits |
 //! | [`telemetry`] | what this process counts about itself |
 //! | [`api`] | requests and answers as JSON; JSON is nowhere below |
@@ -16,6 +17,7 @@
 
 pub mod api;
 mod error;
+pub mod heat;
 pub mod http;
 pub mod leaf;
 mod request;

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Error, Result},
+    heat::Heat,
     leaf::{Candidate, Leaf, Selectors},
     request::{Page, Query, Record, Request, ScoredPoint, Scroll},
     searcher::{Call, Searcher},
@@ -208,6 +209,7 @@ struct Job {
     distance: Distance,
     shard_count: u32,
     telemetry: Arc<Telemetry>,
+    heat: Arc<Heat<Leaf>>,
     answer_bytes: AtomicUsize,
     answer_bytes_max: usize,
 }
@@ -221,6 +223,7 @@ impl Job {
             distance: params.distance,
             shard_count: schema.shard_count,
             telemetry: Arc::clone(&searcher.telemetry),
+            heat: Arc::clone(&searcher.heat),
             answer_bytes: AtomicUsize::new(0),
             answer_bytes_max: searcher.answer_bytes_max,
         })
@@ -271,7 +274,8 @@ impl Job {
     fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<(Vec<Candidate>, Usage)> {
         let one = |(at, leaf): (usize, &Arc<Leaf>)| {
             let started = Instant::now();
-            let (candidates, strategy, usage) = leaf.search(at, query, watch)?;
+            let hot = self.heat.used(leaf.id(), leaf, started);
+            let (candidates, strategy, usage) = leaf.search(at, query, hot.as_deref(), watch)?;
             self.telemetry.searched(strategy, started.elapsed());
             Ok((candidates, usage))
         };

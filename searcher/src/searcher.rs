@@ -6,12 +6,13 @@ use std::{
 };
 
 use cairn_model::{CollectionName, CollectionSchema, ErrorKind, Usage};
-use cairn_storage::{Cache, CacheOptions, Catalog, Collection, Meter, Store};
+use cairn_storage::{Cache, CacheOptions, Catalog, Collection, Meter, Store, machine::Memory};
 
 use crate::{
     api::route::{LATER, ROUTES},
     error::{Error, Result},
-    leaf::Leaves,
+    heat::Heat,
+    leaf::{Leaf, Leaves},
     settings::{SearchSettings, StoreSettings},
     snapshots::Snapshots,
     telemetry::Telemetry,
@@ -27,6 +28,7 @@ pub struct Searcher {
     pub(crate) snapshots: Snapshots,
     pub(crate) workers: Workers,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) heat: Arc<Heat<Leaf>>,
     pub(crate) answer_bytes_max: usize,
 }
 
@@ -85,14 +87,20 @@ impl Searcher {
     /// # Errors
     /// When threads cannot be started.
     pub fn from_store(store: Store, cache: Arc<Cache>, settings: &SearchSettings) -> Result<Self> {
-        let leaves = Arc::new(Leaves::new(settings.cache_bytes()));
+        let telemetry = Arc::new(Telemetry::new(ROUTES.into_iter().chain(LATER.map(|(route, _)| route))));
+        // Half of the search threads: expanding is to be over soon, and searches come first.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = settings.threads.unwrap_or(cores).div_ceil(2);
+        let heat = Heat::new(settings.heat_limits(Memory::here()), threads, Arc::clone(telemetry.heat()));
+        let leaves = Arc::new(Leaves::new(settings.cache_bytes(), Arc::clone(&heat)));
         Ok(Self {
             store,
             cache,
             snapshots: Snapshots::new(Duration::from_millis(settings.refresh_ms), Arc::clone(&leaves)),
             leaves,
             workers: Workers::new(settings.threads)?,
-            telemetry: Arc::new(Telemetry::new(ROUTES.into_iter().chain(LATER.map(|(route, _)| route)))),
+            telemetry,
+            heat,
             answer_bytes_max: settings.answer_bytes_max(),
         })
     }

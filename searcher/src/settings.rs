@@ -7,7 +7,9 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 use cairn_model::limits::BODY_BYTES_MAX;
-use cairn_storage::StoreOptions;
+use cairn_storage::{StoreOptions, machine::Memory};
+
+use crate::heat::HeatLimits;
 
 /// Everything that a server needs.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,6 +57,10 @@ pub struct SearchSettings {
     /// Most bytes of segments on local disk, such as 10GB or 512MiB (default: 10GB; 400MB in Lambda)
     #[arg(long, env = "CAIRN_CACHE_BYTES", value_name = "SIZE")]
     pub cache_bytes: Option<ByteSize>,
+    /// Most bytes of memory for segments that are expanded for speed; 0 turns that off (default: half of what the machine,
+    /// its control group or the function leaves free when the process starts)
+    #[arg(long, env = "CAIRN_HOT_BYTES", value_name = "SIZE")]
+    pub hot_bytes: Option<ByteSize>,
     /// Ask the kernel to read segments ahead when they are mapped
     #[arg(long, env = "CAIRN_POPULATE")]
     pub populate: bool,
@@ -100,6 +106,10 @@ const GB: u64 = 1_000_000_000;
 const CACHE_BYTES_DEFAULT: u64 = 10 * GB;
 /// A function's `/tmp` is 512 MB unless it is configured to be larger.
 const CACHE_BYTES_LAMBDA: u64 = 400_000_000;
+/// Taken for all memory where the system does not say.
+const MEMORY_BYTES_UNKNOWN: u64 = 2 << 30;
+/// Memory that stays free beside expanded segments, at most.
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
 const ANSWER_BYTES_DEFAULT: usize = 256 << 20;
 /// Lambda takes answers of up to 6 MB, envelope and base64 aside.
 const ANSWER_BYTES_LAMBDA: usize = 5 << 20;
@@ -157,6 +167,15 @@ impl SearchSettings {
     pub fn cache_bytes(&self) -> u64 {
         let default = if in_lambda() { CACHE_BYTES_LAMBDA } else { CACHE_BYTES_DEFAULT };
         self.cache_bytes.map_or(default, |size| size.0)
+    }
+
+    /// What bounds expanded segments. A sixteenth of all memory stays free for whatever else happens.
+    #[must_use]
+    pub fn heat_limits(&self, memory: Memory) -> HeatLimits {
+        let auto = || memory.free_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN) / 2;
+        let bytes_max = self.hot_bytes.map_or_else(auto, |size| size.0);
+        let reserve_bytes = memory.most_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN) / 16;
+        HeatLimits { bytes_max, reserve_bytes: reserve_bytes.min(RESERVE_BYTES_MAX), memory }
     }
 
     /// The largest answer.
@@ -219,6 +238,22 @@ mod tests {
         for bad in ["", "GB", "1 XB", "x"] {
             assert!(parse(&["--cache-bytes", bad]).unwrap_err().contains("--cache-bytes"), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_hot_tier_takes_half_of_what_is_free_unless_told_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("proc")).unwrap();
+        std::fs::write(dir.path().join("proc/meminfo"), "MemAvailable: 8388608 kB\n").unwrap();
+        let limits = |arguments: &[&str], lambda: Option<u64>| {
+            let limits = parse(arguments).unwrap().search.heat_limits(Memory::under(dir.path(), lambda));
+            (limits.bytes_max, limits.reserve_bytes)
+        };
+        assert_eq!(limits(&[], None), (4 << 30, 512 << 20));
+        assert_eq!(limits(&[], Some(2 << 30)), (1 << 30, 128 << 20));
+        assert_eq!(limits(&["--hot-bytes", "3GB"], None).0, 3 * GB);
+        assert_eq!(limits(&["--hot-bytes", "0"], None).0, 0);
+        assert!(parse(&["--hot-bytes", "much"]).unwrap_err().contains("--hot-bytes"));
     }
 
     #[test]

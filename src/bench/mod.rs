@@ -1,22 +1,24 @@
 //! `cairn bench`: builds a segment from a file of vectors, maps it, and measures recall against speed.
 
+mod corpus;
+mod measure;
+mod peak;
+mod reference;
 mod truth;
 
-use std::{
-    fs::File,
-    io::BufWriter,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
-use cairn_engine::segment::{Builder, Hit, Segment};
-use cairn_indexer::source::{self, Batch, Files};
-use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
-use rayon::prelude::*;
+use bytesize::ByteSize;
+use cairn_model::{Datatype, Distance, HnswConfig, Preset, QuantizationSearch, limits::OVERSAMPLING_MAX};
 use serde::Serialize;
 
-use crate::progress::Progress;
+use self::{
+    corpus::{Built, Matrix},
+    measure::{Bench, Run, Width},
+    reference::Reference,
+};
+
+use crate::{failure::Usage, progress::Progress};
 
 /// Measure recall against queries per second on your own vectors.
 ///
@@ -26,6 +28,7 @@ use crate::progress::Progress;
   cairn bench --base base.npy.gz --queries queries.npy.gz --truth gt100.npy --distance euclid --ef 50,100,200
   cairn bench --base base.npy --queries queries.npy --payload docs.jsonl.zst \\
       --filter '{\"must\":[{\"key\":\"kev\",\"match\":{\"value\":true}}]}' --distance cosine --ef 100 --json
+  cairn bench --base base.npy --queries queries.npy --distance cosine --recall-target 0.9,0.95,0.99 --originals none
 
 A hit counts when it is at least as near as the true k-th neighbour, so that duplicates in the data do not look like misses.
 Without --truth the true neighbours are computed by exact search.")]
@@ -48,9 +51,31 @@ pub(crate) struct Args {
     /// Number format of the stored vectors [default: that of the base file]
     #[arg(long, value_parser = crate::args::datatype)]
     datatype: Option<Datatype>,
-    /// Search widths to measure
-    #[arg(long, value_delimiter = ',', default_value = "50,100,200", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Search widths to measure [default: 50,100,200, unless --recall-target is given]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = clap::value_parser!(u32).range(1..))]
     ef: Vec<u32>,
+    /// Recalls to ask for in place of widths, from 0.5 to 0.999
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = crate::args::recall)]
+    recall_target: Vec<f32>,
+    /// How the segment is held: warm (mapped) or hot (also expanded in memory) [default: the fastest that fits]
+    #[arg(long, value_enum)]
+    tier: Option<Tier>,
+    /// Whether the vectors themselves are kept beside their codes: keep or none
+    #[arg(long, value_name = "keep|none", default_value = "keep", action = clap::ArgAction::Set,
+          value_parser = cairn_indexer::parse_originals)]
+    originals: bool,
+    /// What the build spends its time on: recall, balanced or speed
+    #[arg(long, value_name = "PRESET", default_value_t)]
+    preset: Preset,
+    /// Whether the originals settle the order of the best [default: yes, where they are kept]
+    #[arg(long, value_name = "BOOL")]
+    rescore: Option<bool>,
+    /// Candidates per hit that the originals settle, 1 or more [default: the engine's own]
+    #[arg(long, value_name = "FACTOR", value_parser = oversampling)]
+    oversampling: Option<f32>,
+    /// Queries that are handed over together and spread over the threads; times are then those of whole batches
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: u32,
     /// Neighbours per query
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     k: u32,
@@ -89,18 +114,42 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// How a segment is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Tier {
+    /// In the store
+    Cold,
+    /// Mapped from local disk
+    Warm,
+    /// Also expanded in memory
+    Hot,
+}
+
+fn oversampling(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(factor) if (1.0..=OVERSAMPLING_MAX).contains(&factor) => Ok(factor),
+        _ => Err(format!("expected a factor from 1 to {OVERSAMPLING_MAX}")),
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     points: u64,
     dim: u32,
     distance: Distance,
     datatype: Datatype,
+    originals: bool,
+    preset: Preset,
+    tier: Tier,
     kernel: &'static str,
     queries: usize,
     k: usize,
     threads: u32,
+    batch: u32,
     build_s: f64,
     build_threads: u32,
+    build_peak_bytes: Option<u64>,
     bytes: u64,
     bytes_per_vector: f64,
     bits_per_link: f64,
@@ -108,290 +157,167 @@ struct Report {
     runs: Vec<Run>,
 }
 
-#[derive(Debug, Serialize)]
-struct Run {
-    ef: u32,
-    recall: f64,
-    qps: f64,
-    p50_us: f64,
-    p99_us: f64,
-    /// Mean per query.
-    distances: f64,
-    strategy: &'static str,
-    qps_runs: Vec<f64>,
-}
+impl Args {
+    fn widths(&self) -> Vec<Width> {
+        let by_default: &[u32] = if self.recall_target.is_empty() { &[50, 100, 200] } else { &[] };
+        let ef = if self.ef.is_empty() { by_default } else { &self.ef };
+        let recalls = self.recall_target.iter().copied().map(Width::Recall);
+        ef.iter().copied().map(Width::Ef).chain(recalls).collect()
+    }
 
-/// All vectors of one file.
-struct Matrix {
-    dim: usize,
-    datatype: Datatype,
-    values: Vec<f32>,
-    payloads: Vec<String>,
-}
-
-impl Matrix {
-    fn read(input: &std::path::Path, payload: Option<&std::path::Path>, rows_max: usize) -> anyhow::Result<Self> {
-        let mut source = source::open(&Files { input, ids: None, payload })?;
-        let layout = source.layout();
-        let mut matrix =
-            Self { dim: layout.dim, datatype: layout.element.datatype(), values: Vec::new(), payloads: Vec::new() };
-        let mut batch = Batch::default();
-        while matrix.rows() < rows_max && source.next(&mut batch)? {
-            matrix.values.extend_from_slice(&batch.vectors);
-            matrix.payloads.append(&mut batch.payloads);
+    /// The tier to measure.
+    fn tier(&self) -> anyhow::Result<Tier> {
+        let missing = |tier: &str| Err(Usage(format!("--tier {tier}: there is no {tier} tier yet; use warm")).into());
+        match self.tier {
+            Some(Tier::Cold) => missing("cold"),
+            Some(Tier::Hot) => missing("hot"),
+            Some(Tier::Warm) | None => Ok(Tier::Warm),
         }
-        matrix.values.truncate(rows_max.saturating_mul(matrix.dim));
-        Ok(matrix)
-    }
-
-    fn rows(&self) -> usize {
-        self.values.len() / self.dim
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dim..][..self.dim]
     }
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let filter = args.filter.as_deref().map(serde_json::from_str::<Filter>).transpose()?;
-    let queries = Matrix::read(&args.queries, None, args.queries_max.unwrap_or(usize::MAX))?;
+    let filter = args.filter.as_deref().map(crate::args::filter).transpose()?;
+    let tier = args.tier()?;
+    let queries = Matrix::read(&args.queries, args.queries_max.unwrap_or(usize::MAX))?;
     anyhow::ensure!(queries.rows() > 0, "{} holds no queries", args.queries.display());
     let folder = tempfile::tempdir()?;
     let progress = Progress::new(args.json);
-    let (segment, build_s, build_threads) = build(args, &queries, folder.path(), &progress)?;
+    let Built { segment, seconds, threads, peak_bytes } = corpus::build(args, &queries, folder.path(), &progress)?;
     progress.finish();
-    let described = segment.describe()?;
-    let bench = Bench { segment: &segment, queries: &queries, filter, k: args.k as usize };
+    let k = args.k as usize;
+    // Without originals in the segment, only the base file knows how far things are.
+    let base = if args.originals { None } else { Some(Matrix::read(&args.base, usize::MAX)?) };
+    let reference = Reference { segment: &segment, queries: &queries, base: base.as_ref(), k };
     let worst = match &args.truth {
-        Some(path) => {
-            let truth = truth::read(path, args.truth_index)?;
-            bench.worst_of(&truth, queries.rows())?
-        }
-        None => bench.worst_by_exact_search()?,
+        Some(path) => reference.by_file(&truth::read(path, args.truth_index)?)?,
+        None => reference.by_exact_search(filter.as_ref())?,
+    };
+    let bench = Bench {
+        segment: &segment,
+        queries: &queries,
+        filter,
+        k,
+        quantization: QuantizationSearch { ignore: false, rescore: args.rescore, oversampling: args.oversampling },
+        threads: args.threads as usize,
+        batch: args.batch as usize,
+        repeat: args.repeat,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads as usize).build()?;
-    let mut runs = Vec::new();
-    for &ef in &args.ef {
-        runs.push(bench.measure(ef, &worst, &pool, args)?);
-    }
-    let report = Report {
+    let described = segment.describe()?;
+    let mut report = Report {
         points: u64::from(segment.len()),
         dim: segment.params().size,
         distance: args.distance,
         datatype: segment.params().datatype,
+        originals: args.originals,
+        preset: args.preset,
+        tier,
         kernel: cairn_engine::kernel::get().name,
         queries: queries.rows(),
-        k: bench.k,
+        k,
         threads: args.threads,
-        build_s,
-        build_threads,
+        batch: args.batch,
+        build_s: seconds,
+        build_threads: threads,
+        build_peak_bytes: peak_bytes,
         bytes: described.bytes,
         bytes_per_vector: described.bytes_per_vector,
         bits_per_link: described.bits_per_link,
         sections: described.sections.iter().map(|section| (section.name.to_owned(), section.bytes.into())).collect(),
-        runs,
+        runs: Vec::new(),
     };
+    if !args.json {
+        print_head(&report);
+    }
+    for width in args.widths() {
+        let run = bench.measure(width, &reference, &worst, &pool)?;
+        if !args.json {
+            print_run(&run);
+        }
+        report.runs.push(run);
+    }
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
     }
     Ok(())
 }
 
-fn print(report: &Report) {
+fn print_head(report: &Report) {
+    let peak = report.build_peak_bytes.map_or_else(|| "unknown".to_owned(), |bytes| ByteSize(bytes).to_string());
     println!(
-        "{} points x {} ({:?}, {:?}, {} kernel): built in {:.1} s on {} threads, {:.0} bytes per vector, {:.1} bits per link",
+        "{} points x {} ({:?}, {:?}, {} kernel, {:?}): built in {:.1} s on {} threads with at most {peak}, \
+         {:.0} bytes per vector, {:.1} bits per link",
         report.points,
         report.dim,
         report.distance,
         report.datatype,
         report.kernel,
+        report.tier,
         report.build_s,
         report.build_threads,
         report.bytes_per_vector,
         report.bits_per_link,
     );
-    println!("{:>6} {:>8} {:>10} {:>9} {:>9} {:>10}  plan", "ef", "recall", "qps", "p50 us", "p99 us", "distances");
-    for run in &report.runs {
-        println!(
-            "{:>6} {:>8.4} {:>10.0} {:>9.1} {:>9.1} {:>10.0}  {}",
-            run.ef, run.recall, run.qps, run.p50_us, run.p99_us, run.distances, run.strategy
-        );
-    }
-}
-
-fn build(
-    args: &Args,
-    queries: &Matrix,
-    folder: &std::path::Path,
-    progress: &Progress,
-) -> anyhow::Result<(Segment, f64, u32)> {
-    let base = Matrix::read(&args.base, args.payload.as_deref(), usize::MAX)?;
-    anyhow::ensure!(
-        base.dim == queries.dim,
-        "{} has {} dimensions, {} has {}",
-        args.base.display(),
-        base.dim,
-        args.queries.display(),
-        queries.dim
+    println!(
+        "{:>6} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}  plan",
+        "ef", "recall", "qps", "p50 us", "p90 us", "p99 us", "distances"
     );
-    let params = VectorParams {
-        datatype: args.datatype.unwrap_or(base.datatype),
-        hnsw: HnswConfig { m: args.m, ef_construct: args.ef_construct, full_scan_threshold: args.full_scan_threshold },
-        ..VectorParams::new(u32::try_from(base.dim)?, args.distance)
+}
+
+fn print_run(run: &Run) {
+    let width = match (run.ef, run.recall_target) {
+        (Some(ef), _) => ef.to_string(),
+        (None, Some(recall)) => format!("@{recall}"),
+        (None, None) => String::new(),
     };
-    cairn_model::CollectionSchema::single("", params, 1).validate()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let build_threads = args.build_threads.map_or(cores, |threads| threads as usize);
-    let pool = cairn_indexer::build_pool(build_threads)?;
-    let start = Instant::now();
-    let mut builder = Builder::new("", params, args.seed);
-    for row in 0..base.rows() {
-        let payload: Option<Payload> = match base.payloads.get(row).map(String::as_str) {
-            None | Some("") => None,
-            Some(json) => Some(serde_json::from_str(json)?),
-        };
-        builder.push(PointId::Num(row as u64), base.row(row), payload.as_ref())?;
+    println!(
+        "{width:>6} {:>8.4} {:>10.0} {:>9.1} {:>9.1} {:>9.1} {:>10.0}  {}",
+        run.recall, run.qps, run.p50_us, run.p90_us, run.p99_us, run.distances, run.strategy
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
     }
-    drop(base);
-    let path = folder.join("bench.seg");
-    let mut out = BufWriter::new(File::create(&path)?);
-    builder.write(&pool, progress, &mut out)?;
-    drop(out);
-    let build_s = start.elapsed().as_secs_f64();
-    let mapped = cairn_storage::cache::MappedFile::open(&path, true)?;
-    Ok((Segment::open(Arc::new(mapped))?, build_s, u32::try_from(build_threads)?))
-}
 
-struct Bench<'a> {
-    segment: &'a Segment,
-    queries: &'a Matrix,
-    filter: Option<Filter>,
-    k: usize,
-}
+    fn parse(more: &[&str]) -> Result<Args, String> {
+        let all = ["x", "--base", "b", "--queries", "q", "--distance", "dot"].iter().chain(more);
+        Command::try_parse_from(all).map(|command| command.args).map_err(|error| error.to_string())
+    }
 
-impl Bench<'_> {
-    fn query(&self, row: usize, ef: Option<u32>, exact: bool) -> VectorQuery {
-        VectorQuery {
-            vector: self.queries.row(row).to_vec(),
-            filter: self.filter.clone(),
-            k: self.k,
-            params: SearchParams { ef, exact, ..SearchParams::default() },
-            score_threshold: None,
+    #[test]
+    fn widths_are_those_asked_for() {
+        let widths = |more: &[&str]| parse(more).unwrap().widths();
+        assert_eq!(widths(&[]), [50, 100, 200].map(Width::Ef));
+        assert_eq!(widths(&["--ef", "7"]), [Width::Ef(7)]);
+        assert_eq!(widths(&["--recall-target", "0.9,0.99"]), [0.9, 0.99].map(Width::Recall));
+        assert_eq!(widths(&["--recall-target", "0.9", "--ef", "7"]), [Width::Ef(7), Width::Recall(0.9)]);
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_refused_by_name() {
+        for bad in [
+            ["--recall-target", "1"],
+            ["--oversampling", "0.5"],
+            ["--originals", "some"],
+            ["--preset", "fast"],
+            ["--tier", "lukewarm"],
+            ["--rescore", "maybe"],
+            ["--batch", "0"],
+        ] {
+            assert!(parse(&bad).unwrap_err().contains(bad[0]), "{bad:?}");
         }
+        assert_eq!(parse(&[]).unwrap().tier().unwrap(), Tier::Warm);
+        let error = parse(&["--tier", "cold"]).unwrap().tier().unwrap_err();
+        assert!(error.to_string().contains("no cold tier yet"), "{error}");
     }
-
-    /// Per query, how many neighbours there are to find and how far the last of them is.
-    fn worst_by_exact_search(&self) -> anyhow::Result<Vec<(usize, f32)>> {
-        (0..self.queries.rows())
-            .into_par_iter()
-            .map(|row| {
-                let found = self.segment.search(&self.query(row, None, true), &cairn_engine::Unwatched)?;
-                Ok((found.hits.len(), found.hits.last().map_or(f32::INFINITY, |hit| hit.distance)))
-            })
-            .collect()
-    }
-
-    /// The same from a file of row numbers: distances are computed here, from the stored vectors, so that rounding in
-    /// the file's own distances does not matter.
-    fn worst_of(&self, truth: &truth::Truth, rows: usize) -> anyhow::Result<Vec<(usize, f32)>> {
-        anyhow::ensure!(truth.rows() >= rows, "the truth file has {} rows for {rows} queries", truth.rows());
-        anyhow::ensure!(
-            truth.columns() >= self.k,
-            "the truth file has {} neighbours, k is {}",
-            truth.columns(),
-            self.k
-        );
-        let worst = |row: usize| {
-            let ids = truth.row(row).iter().take(self.k).filter_map(|&id| u64::try_from(id).ok());
-            let mut distances = Vec::new();
-            for id in ids {
-                let Some(ordinal) = self.segment.ordinal(PointId::Num(id))? else {
-                    anyhow::bail!("the truth file names row {id}, the base file has {} rows", self.segment.len());
-                };
-                distances.push(self.segment.distance(self.queries.row(row), ordinal)?);
-            }
-            Ok((distances.len(), distances.into_iter().fold(f32::NEG_INFINITY, f32::max)))
-        };
-        (0..rows).into_par_iter().map(worst).collect()
-    }
-
-    fn measure(&self, ef: u32, worst: &[(usize, f32)], pool: &rayon::ThreadPool, args: &Args) -> anyhow::Result<Run> {
-        let queries: Vec<VectorQuery> = (0..self.queries.rows()).map(|row| self.query(row, Some(ef), false)).collect();
-        let mut best: Option<Run> = None;
-        let mut qps_runs = Vec::new();
-        for _ in 0..args.repeat {
-            for query in queries.iter().take(50) {
-                self.segment.search(query, &cairn_engine::Unwatched)?;
-            }
-            let start = Instant::now();
-            let share = queries.len().div_ceil(args.threads as usize);
-            let answers: Vec<Vec<Answer>> = pool.install(|| {
-                queries.par_chunks(share).map(|queries| self.answer(queries)).collect::<anyhow::Result<_>>()
-            })?;
-            let qps = ratio(queries.len(), start.elapsed().as_secs_f64());
-            let answers: Vec<Answer> = answers.into_iter().flatten().collect();
-            qps_runs.push(qps);
-            if best.as_ref().is_none_or(|best| qps > best.qps) {
-                best = Some(summarise(ef, qps, &answers, worst));
-            }
-        }
-        let mut run = best.ok_or_else(|| anyhow::anyhow!("nothing was measured"))?;
-        run.qps_runs = qps_runs;
-        Ok(run)
-    }
-
-    fn answer(&self, queries: &[VectorQuery]) -> anyhow::Result<Vec<Answer>> {
-        let one = |query: &VectorQuery| {
-            let start = Instant::now();
-            let found = self.segment.search(query, &cairn_engine::Unwatched)?;
-            Ok(Answer {
-                time: start.elapsed(),
-                hits: found.hits,
-                scored: found.usage.vectors_scored,
-                strategy: found.strategy.name(),
-            })
-        };
-        queries.iter().map(one).collect()
-    }
-}
-
-struct Answer {
-    time: Duration,
-    hits: Vec<Hit>,
-    scored: u64,
-    strategy: &'static str,
-}
-
-fn summarise(ef: u32, qps: f64, answers: &[Answer], worst: &[(usize, f32)]) -> Run {
-    let mut times: Vec<Duration> = answers.iter().map(|answer| answer.time).collect();
-    times.sort_unstable();
-    let percentile = |p: usize| times[(times.len() - 1) * p / 100].as_secs_f64() * 1e6;
-    let (mut found, mut wanted) = (0, 0);
-    for (answer, &(count, distance)) in answers.iter().zip(worst) {
-        // Room for rounding: the same vectors scored in another order of additions.
-        let bound = distance + 1e-6 * distance.abs().max(1.0);
-        found += answer.hits.iter().filter(|hit| hit.distance <= bound).count().min(count);
-        wanted += count;
-    }
-    let scored: u64 = answers.iter().map(|answer| answer.scored).sum();
-    #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    let distances = scored as f64 / answers.len() as f64;
-    Run {
-        ef,
-        recall: if wanted == 0 { 1.0 } else { ratio(found, ratio(wanted, 1.0)) },
-        qps,
-        p50_us: percentile(50),
-        p99_us: percentile(99),
-        distances,
-        strategy: answers.last().map_or("", |answer| answer.strategy),
-        qps_runs: Vec::new(),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of queries and hits")]
-fn ratio(count: usize, over: f64) -> f64 {
-    count as f64 / over
 }

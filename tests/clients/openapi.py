@@ -19,6 +19,12 @@ def requests(vector, ids):
     cosine = {"collection_name": "cosine"}
     query = {"query": vector, "limit": 3, "with_payload": True, "with_vector": True}
     empty = {"vectors": {"size": 4, "distance": "Dot"}}
+    kinds = [
+        {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": True}},
+        {"product": {"compression": "x64"}},
+        {"binary": {"encoding": "two_bits", "query_encoding": "scalar8bits"}},
+        {"turbo": {"bits": "bits1_5", "memory": "cached"}},
+    ]
     yield "GET", "/", {}, None, 200
     yield "GET", "/collections", {}, None, 200
     yield "PUT", "/collections/{collection_name}", {"collection_name": "fresh"}, empty, 200
@@ -29,10 +35,18 @@ def requests(vector, ids):
         yield "GET", "/collections/{collection_name}/exists", {"collection_name": name}, None, 200
     yield "DELETE", "/collections/{collection_name}", {"collection_name": "fresh"}, None, 200
     yield "GET", "/collections/{collection_name}", {"collection_name": "fresh"}, None, 404
+    for kind in kinds:
+        own = {"stone": {"size": 4, "distance": "Dot", "quantization_config": kind}}
+        coded = {"collection_name": "coded"}
+        yield "PUT", "/collections/{collection_name}", coded, {"vectors": own, "quantization_config": kind}, 200
+        yield "GET", "/collections/{collection_name}", coded, None, 200
+        yield "DELETE", "/collections/{collection_name}", coded, None, 200
     for id in ids:
         yield "GET", "/collections/{collection_name}/points/{id}", {**cosine, "id": id}, None, 200
     yield "POST", "/collections/{collection_name}/points", cosine, {"ids": ids, "with_vector": True}, 200
     yield "POST", "/collections/{collection_name}/points/query", cosine, query, 200
+    params = {"quantization": {"ignore": False, "rescore": True, "oversampling": 2.0}, "indexed_only": True}
+    yield "POST", "/collections/{collection_name}/points/query", cosine, {**query, "params": params}, 200
     yield "POST", "/collections/{collection_name}/points/query", cosine, {"query": [1.0]}, 400
     named = {"query": vector, "using": "stone", "with_vector": ["stone"]}
     yield "POST", "/collections/{collection_name}/points/query", {"collection_name": "named"}, named, 200

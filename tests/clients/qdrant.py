@@ -82,11 +82,36 @@ def collections(client, corpus):
         assert client.delete_collection(name)
         assert not client.collection_exists(name)
 
+    quantizations(client)
     for metric, distance in METRICS.items():
         info = client.get_collection(metric)
         assert info.points_count == len(corpus.ids), info
         assert info.config.params.vectors.distance == distance, info
     expect_error(404, "other", lambda: client.get_collection("other"))
+
+
+def quantizations(client):
+    """Every kind of quantization is accepted, kept and shown as it was sent."""
+    kinds = [
+        models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)),
+        models.ProductQuantization(product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X32)),
+        models.BinaryQuantization(
+            binary=models.BinaryQuantizationConfig(
+                encoding=models.BinaryQuantizationEncoding.ONE_AND_HALF_BITS,
+                query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR4BITS,
+            )
+        ),
+    ]
+    if hasattr(models, "TurboQuantization"):
+        turbo = models.TurboQuantQuantizationConfig(bits=models.TurboQuantBitSize.BITS2)
+        kinds.append(models.TurboQuantization(turbo=turbo))
+    for kind in kinds:
+        own = models.VectorParams(size=64, distance=models.Distance.COSINE, quantization_config=kind)
+        assert client.create_collection("coded", vectors_config={"stone": own}, quantization_config=kind)
+        config = client.get_collection("coded").config
+        assert config.quantization_config == kind, config.quantization_config
+        assert config.params.vectors["stone"].quantization_config == kind, config.params
+        assert client.delete_collection("coded")
 
 
 def queries(client, corpus):
@@ -106,6 +131,16 @@ def queries(client, corpus):
         hits = client.query_points("cosine", query=query, search_params=models.SearchParams(hnsw_ef=128)).points
         found += len({hit.id for hit in hits} & set(corpus.best("cosine", query, 10)[0]))
     assert found >= 98, found
+
+    # Whatever is said about codes, the nearest are found; with them alone, scores are as near as 8 bits get.
+    for ignore, rescore, oversampling in [(True, None, None), (False, True, 3.0), (False, None, 2.5), (False, False, None)]:
+        quantization = models.QuantizationSearchParams(ignore=ignore, rescore=rescore, oversampling=oversampling)
+        params = models.SearchParams(hnsw_ef=256, quantization=quantization, indexed_only=True)
+        query = corpus.vectors[5] + 0.05
+        hits = client.query_points("euclid", query=query, search_params=params).points
+        ids, scores = corpus.best("euclid", query, 10)
+        assert len({hit.id for hit in hits} & set(ids)) >= 9, (ignore, rescore, oversampling)
+        assert np.allclose(sorted(hit.score for hit in hits), scores, rtol=0.05), (ignore, rescore, oversampling)
 
     query = corpus.vectors[3] + 0.01
     first = client.query_points("cosine", query=query, limit=3, search_params=exact).points
@@ -232,6 +267,12 @@ def errors(client):
     expect_error(400, "gravel", lambda: client.query_points("named", query=[0.0] * 24, using="gravel"))
     expect_error(422, "limit", lambda: client.query_points("cosine", query=[0.0] * 24, limit=0))
     expect_error(404, "other", lambda: client.count("other"))
+    few = models.SearchParams(quantization=models.QuantizationSearchParams.model_construct(oversampling=0.5))
+    expect_error(422, "oversampling", lambda: client.query_points("cosine", query=[0.0] * 24, search_params=few))
+    wide = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=1.5)
+    wide = models.ScalarQuantization(scalar=wide)
+    size = models.VectorParams(size=4, distance=models.Distance.DOT)
+    expect_error(422, "quantile", lambda: client.create_collection("wide", vectors_config=size, quantization_config=wide))
     config = models.VectorParams(size=4, distance=models.Distance.DOT)
     expect_error(422, "/", lambda: client.create_collection("a/b", vectors_config=config))
 

@@ -14,4 +14,5 @@ mod damage;
 mod fixture;
 mod freshness;
 mod lambda;
+mod quantization;
 mod recall;

@@ -8,7 +8,10 @@ mod prometheus;
 mod report;
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,19 @@ impl UsageCounters {
     }
 }
 
+/// What the hot tier counts.
+#[derive(Debug, Default)]
+pub struct HeatCounters {
+    /// Bytes of hot copies, those being made included.
+    pub bytes: AtomicU64,
+    /// Hot copies.
+    pub segments: AtomicU64,
+    /// Copies made so far.
+    pub expansions: AtomicU64,
+    /// Copies dropped so far for want of memory or for a hotter segment.
+    pub drops: AtomicU64,
+}
+
 /// All counters of one process.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -100,6 +116,7 @@ pub struct Telemetry {
     /// Requests whose client went away before the answer.
     abandoned: CachePadded<AtomicU64>,
     usage: UsageCounters,
+    heat: Arc<HeatCounters>,
 }
 
 impl Telemetry {
@@ -116,6 +133,7 @@ impl Telemetry {
             in_flight: CachePadded::default(),
             abandoned: CachePadded::default(),
             usage: UsageCounters::default(),
+            heat: Arc::default(),
         }
     }
 
@@ -133,6 +151,12 @@ impl Telemetry {
         if let Some(at) = STRATEGIES.iter().position(|(known, _)| *known == strategy) {
             self.strategies[at].record(micros(took));
         }
+    }
+
+    /// Counters of the hot tier, for whoever keeps it.
+    #[must_use]
+    pub fn heat(&self) -> &Arc<HeatCounters> {
+        &self.heat
     }
 
     /// Adds what a request cost.

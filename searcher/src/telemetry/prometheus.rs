@@ -64,12 +64,20 @@ impl Collector for Scrape {
         for ((_, strategy), durations) in STRATEGIES.iter().zip(&telemetry.strategies) {
             histogram(&mut searches, &[("strategy", strategy)], &durations.read())?;
         }
-        let help = "Requests that are being answered";
-        let mut gauge = encoder.encode_descriptor("requests_in_flight", help, None, MetricType::Gauge)?;
-        gauge.encode_gauge(&telemetry.in_flight.load(Relaxed))?;
+        let heat = &telemetry.heat;
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        for (name, help, value) in [
+            ("requests_in_flight", "Requests that are being answered", telemetry.in_flight.load(Relaxed)),
+            ("hot_bytes", "Bytes of memory that expanded segments take", signed(heat.bytes.load(Relaxed))),
+            ("hot_segments", "Segments that are expanded in memory", signed(heat.segments.load(Relaxed))),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
         let usage = telemetry.usage.read();
         for (name, help, value) in [
             ("requests_abandoned", "Requests whose client left first", telemetry.abandoned.load(Relaxed)),
+            ("hot_expansions", "Segments expanded in memory so far", heat.expansions.load(Relaxed)),
+            ("hot_drops", "Expanded segments dropped for memory or a hotter one", heat.drops.load(Relaxed)),
             ("vectors_scored", "Distances computed", usage.vectors_scored),
             ("segments_searched", "Segments searched", usage.segments),
             ("store_waves", "Dependent rounds of store requests", usage.waves),

@@ -37,6 +37,12 @@ impl Telemetry {
                 "requests_abandoned": self.abandoned.load(Relaxed),
                 "endpoints": endpoints,
                 "strategies": strategies,
+                "hot": {
+                    "bytes": self.heat.bytes.load(Relaxed),
+                    "segments": self.heat.segments.load(Relaxed),
+                    "expansions": self.heat.expansions.load(Relaxed),
+                    "drops": self.heat.drops.load(Relaxed),
+                },
                 "usage": self.usage.read(),
             },
         })

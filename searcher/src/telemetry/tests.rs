@@ -13,6 +13,8 @@ fn sample() -> Arc<Telemetry> {
     drop(telemetry.begin("POST", Some("/q")));
     telemetry.searched(Strategy::Graph, Duration::from_millis(2));
     telemetry.used(&Usage { gets: 3, waves: 1, ..Usage::default() });
+    telemetry.heat().bytes.store(5_000, Relaxed);
+    telemetry.heat().expansions.store(2, Relaxed);
     Arc::new(telemetry)
 }
 
@@ -33,6 +35,10 @@ fn a_scrape_has_every_counter_and_no_label_of_the_clients() {
         "cairn_requests_in_flight 1",
         "cairn_requests_abandoned_total 1",
         "cairn_store_gets_total 3",
+        "cairn_hot_bytes 5000",
+        "cairn_hot_segments 0",
+        "cairn_hot_expansions_total 2",
+        "cairn_hot_drops_total 0",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -48,6 +54,7 @@ fn a_report_has_quantiles() {
     let p50 = report["cairn"]["strategies"]["graph"]["p50_us"].as_f64().unwrap();
     assert!((p50 - 2_000.0).abs() < 2_000.0 * 0.016, "{p50}");
     assert_eq!(report["cairn"]["usage"]["gets"], 3);
+    assert_eq!((&report["cairn"]["hot"]["bytes"], &report["cairn"]["hot"]["expansions"]), (&5_000.into(), &2.into()));
     assert_eq!(report["cairn"]["requests_in_flight"], 0);
     assert_eq!(report["collections"]["number_of_collections"], 2);
 }
