@@ -16,12 +16,14 @@ use crate::{
     Error, Phase, Result, Watch,
     cluster::{self, Clusters, Rows},
     codec::{Codec, Scratch},
-    graph,
+    graph::{self, Clustered, Coded, Effort, Pairs},
     payload::{fields::FieldsWriter, ids, rows::RowsWriter},
 };
 
 /// Below so many dimensions a code is no smaller than the vector, and vectors are scored as they are.
 const CODED_DIM_MIN: u32 = 32;
+/// From so many points on, the graph is built from clusters. Below, insertion takes a fraction of a second.
+const CLUSTERED_POINTS_MIN: usize = 1_024;
 /// Rows encoded by one task.
 const ENCODE_CHUNK: usize = 256;
 
@@ -138,11 +140,20 @@ impl Builder {
         let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
-        let head = self.write_codes(&clusters, pool, watch, &mut writer)?;
-        self.vectors.lift();
-        let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
+        let (head, coded) = self.write_codes(&clusters, pool, watch, &mut writer)?;
+        let hnsw = match coded {
+            Some((coded, centroids)) if coded.len() >= CLUSTERED_POINTS_MIN => {
+                let clustered = Clustered { coded: &coded, starts: &clusters.starts, centroids: &centroids };
+                graph::build_clustered(clustered, &self.params.hnsw, Effort::default(), self.seed, pool, watch)?
+            }
+            Some((coded, _)) => graph::build(&coded, &self.params.hnsw, self.seed, pool, watch)?,
+            None => {
+                self.vectors.lift();
+                graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?
+            }
+        };
         let mut links = Vec::new();
-        hnsw.write(&mut links);
+        pool.install(|| hnsw.write(&mut links));
         drop(hnsw);
         writer.section(SectionKind::Links, &links)?;
         drop(links);
@@ -183,7 +194,7 @@ impl Builder {
         pool: &ThreadPool,
         watch: &dyn Watch,
         writer: &mut Writer<'_>,
-    ) -> std::result::Result<Head, WriteError> {
+    ) -> std::result::Result<(Head, Option<(Coded, Coded)>), WriteError> {
         let coded = self.params.distance != Distance::Manhattan && self.params.size >= CODED_DIM_MIN;
         let mut head = Head {
             name: self.name.clone(),
@@ -194,7 +205,7 @@ impl Builder {
             centre: vec![0.0; self.vectors.dim()],
         };
         if !coded {
-            return Ok(head);
+            return Ok((head, None));
         }
         head.centre = centre(clusters, self.vectors.dim());
         let dim = self.vectors.dim();
@@ -226,7 +237,8 @@ impl Builder {
         })?;
         writer.section(SectionKind::CodesHigh, &high)?;
         writer.section(SectionKind::CodesLow, &low)?;
-        Ok(head)
+        let coded = Coded::join(&codec, &high, &low, pool);
+        Ok((head, Some((coded, code_centroids(&codec, &clusters.centroids, pool)))))
     }
 
     fn write_payload(
@@ -263,6 +275,19 @@ impl Builder {
         writer.section(SectionKind::Fields, &fields.finish())?;
         Ok(())
     }
+}
+
+/// The centroids as codes, to be compared with points.
+fn code_centroids(codec: &Codec, centroids: &[f32], pool: &ThreadPool) -> Coded {
+    let (mut high, mut low) = (Vec::new(), Vec::new());
+    let mut scratch = Scratch::default();
+    for centroid in centroids.chunks_exact(codec.dim()) {
+        let (high_start, low_start) = (high.len(), low.len());
+        high.resize(high_start + Codec::high_bytes(codec.dim()), 0);
+        low.resize(low_start + Codec::low_bytes(codec.dim()), 0);
+        codec.encode(centroid, &mut scratch, &mut high[high_start..], &mut low[low_start..]);
+    }
+    Coded::join(codec, &high, &low, pool)
 }
 
 /// The mean of all vectors, from the clusters' means and sizes.
