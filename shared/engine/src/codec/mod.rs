@@ -65,6 +65,7 @@
 //!
 //! Every step is orthogonal, so P keeps inner products.
 
+mod joined;
 mod quantizer;
 mod query;
 mod rotation;
@@ -73,6 +74,7 @@ mod tests;
 
 use cairn_model::Distance;
 
+pub use joined::Factors;
 pub use quantizer::Scratch;
 pub use query::{HighRecords, Query};
 

@@ -7,18 +7,13 @@ use std::sync::{
 
 use cairn_model::{HnswConfig, limits::SEGMENT_POINTS_MAX};
 
-use super::{
-    Hnsw, Pairs, Scorer, connect,
-    frontier::Key,
-    level,
-    select::{Candidate, select},
-    visited::Scratch,
-    walk::Walk,
-};
+use super::{Hnsw, Pairs, Scorer, connect, frontier::Key, level, select::Selector, visited::Scratch, walk::Walk};
 use crate::{Error, Phase, Result, Watch};
 
 /// Points that one thread inserts before the others join: a graph that several threads start at once falls apart.
 const ALONE: usize = 256;
+/// Slots of level 0 beyond m0 while building, as a share of m0: lists are pruned once they spill over, not at each new link.
+const SLACK_PER_M0: (usize, usize) = (1, 2);
 /// Points that a thread takes at a time.
 const BATCH: usize = 64;
 
@@ -35,15 +30,10 @@ pub fn build(
     pool: &rayon::ThreadPool,
     watch: &dyn Watch,
 ) -> Result<Hnsw> {
-    let points = match u32::try_from(pairs.len()) {
-        Ok(points) if points > 0 && pairs.len() <= SEGMENT_POINTS_MAX => points,
-        _ => return Err(Error::invalid("points", format!("{} points cannot be a graph", pairs.len()))),
-    };
-    if config.m < 2 || config.ef_construct == 0 {
-        return Err(Error::invalid("hnsw_config", "m must be at least 2 and ef_construct at least 1"));
-    }
-    let hnsw = Hnsw::unlinked(points, config.m as usize, seed);
-    let insertion = Insertion { pairs, hnsw: &hnsw, ef: config.ef_construct as usize, watch };
+    let points = check(pairs.len(), config)?;
+    let m = config.m as usize;
+    let hnsw = Hnsw::unlinked(points, m, 2 * m + 2 * m * SLACK_PER_M0.0 / SLACK_PER_M0.1, seed);
+    let insertion = Insertion { pairs, hnsw: &hnsw, ef: config.ef_construct as usize, lowest: 0, watch };
     let order = level::order(points, hnsw.entry_point(), seed);
     let (alone, together) = order.split_at(ALONE.min(order.len()));
     let total = u64::from(points);
@@ -58,6 +48,33 @@ pub fn build(
     each(&order, Some(pool), watch, &trim, &|_| ())?;
     connect::connect(pairs, &hnsw, insertion.ef, watch)?;
     Ok(hnsw)
+}
+
+/// The number of points, if a graph can have so many.
+pub(super) fn check(points: usize, config: &HnswConfig) -> Result<u32> {
+    if config.m < 2 || config.ef_construct == 0 {
+        return Err(Error::invalid("hnsw_config", "m must be at least 2 and ef_construct at least 1"));
+    }
+    match u32::try_from(points) {
+        Ok(count) if count > 0 && points <= SEGMENT_POINTS_MAX => Ok(count),
+        _ => Err(Error::invalid("points", format!("{points} points cannot be a graph"))),
+    }
+}
+
+/// Inserts the points of level 1 and more on those levels, one after another; level 0 is left alone.
+///
+/// They are few, and one thread gives the same graph every time.
+pub(super) fn upper(pairs: &impl Pairs, hnsw: &Hnsw, ef: usize, seed: u64, watch: &dyn Watch) -> Result<()> {
+    let insertion = Insertion { pairs, hnsw, ef, lowest: 1, watch };
+    let mut memory = Memory::default();
+    let order = level::order(hnsw.len(), hnsw.entry_point(), seed);
+    for point in order.into_iter().filter(|&point| hnsw.level(point) >= 1) {
+        if watch.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        insertion.insert(point, &mut memory)?;
+    }
+    Ok(())
 }
 
 /// Runs `work` on all `points`, each thread taking the next batch in order, until done, failed or cancelled.
@@ -98,7 +115,7 @@ struct Memory {
     list: Vec<u32>,
     distances: Vec<f32>,
     keys: Vec<Key>,
-    candidates: Vec<Candidate>,
+    selector: Selector,
 }
 
 /// What all threads of a build share.
@@ -106,6 +123,8 @@ struct Insertion<'a, P> {
     pairs: &'a P,
     hnsw: &'a Hnsw,
     ef: usize,
+    /// Levels below are left alone.
+    lowest: u8,
     watch: &'a dyn Watch,
 }
 
@@ -119,11 +138,11 @@ impl<P: Pairs> Insertion<'_, P> {
         self.choose(point, memory)?;
         let chosen = std::mem::take(&mut memory.chosen);
         // Others may walk through the point as soon as anybody links to it: it must lead somewhere on every level before that.
-        for (level, neighbours) in (0u8..).zip(&chosen[..levels]) {
+        for (level, neighbours) in (0u8..).zip(&chosen[..levels]).skip(self.lowest.into()) {
             let _lock = self.hnsw.lock(point);
             self.hnsw.set(point, level, neighbours);
         }
-        for (level, neighbours) in (0u8..).zip(&chosen[..levels]) {
+        for (level, neighbours) in (0u8..).zip(&chosen[..levels]).skip(self.lowest.into()) {
             for &neighbour in neighbours {
                 self.link_back(neighbour, point, level, memory);
             }
@@ -140,7 +159,7 @@ impl<P: Pairs> Insertion<'_, P> {
         visited.reset(self.hnsw.len());
         let mut walk = Walk { scorer: &mut scorer, visited, batch, watch: self.watch };
         let mut nearest = (walk.key(entry), entry);
-        for level in (0..=self.hnsw.level(entry)).rev() {
+        for level in (self.lowest..=self.hnsw.level(entry)).rev() {
             if level > self.hnsw.level(point) {
                 nearest = walk.descend(&self.hnsw.on(level), nearest, Ok)?;
                 continue;
@@ -153,7 +172,7 @@ impl<P: Pairs> Insertion<'_, P> {
             let cap = self.hnsw.degree_max(level);
             memory.keys.clear();
             memory.keys.extend(sorted.keys());
-            select(self.pairs, &memory.keys, cap, &mut memory.candidates, &mut memory.chosen[usize::from(level)]);
+            memory.selector.select(self.pairs, &memory.keys, cap, &mut memory.chosen[usize::from(level)]);
             if let Some(&key) = memory.keys.first() {
                 nearest = (key, key.ordinal());
             }
@@ -182,13 +201,13 @@ impl<P: Pairs> Insertion<'_, P> {
 
     /// Sets the list of `node` to the best of `memory.list`.
     fn prune(&self, node: u32, level: u8, memory: &mut Memory) {
-        let Memory { list, distances, keys, candidates, .. } = memory;
+        let Memory { list, distances, keys, selector, .. } = memory;
         self.pairs.distances(node, list, distances);
         keys.clear();
         keys.extend(list.iter().zip(&*distances).map(|(&id, &distance)| Key::new(distance, id)));
         keys.sort_unstable();
         let cap = self.hnsw.degree_max(level);
-        select(self.pairs, keys, cap, candidates, list);
+        selector.select(self.pairs, keys, cap, list);
         self.hnsw.set(node, level, list);
     }
 }

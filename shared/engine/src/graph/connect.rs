@@ -9,8 +9,6 @@ use crate::{Error, Result, Watch};
 
 /// No parent yet.
 const NONE: u32 = u32::MAX;
-/// Repairs between two looks at the watch.
-const WATCHED: usize = 64;
 
 /// Connects level 0 of `hnsw`, looking `ef` wide for good places.
 ///
@@ -47,13 +45,11 @@ impl<P: Pairs> Mender<'_, P> {
         let entry = self.hnsw.entry_point();
         self.parent[entry as usize] = entry;
         self.grow(entry);
-        let mut repairs = 0usize;
         for point in 0..self.hnsw.len() {
             if self.parent[point as usize] != NONE {
                 continue;
             }
-            repairs += 1;
-            self.pause(repairs)?;
+            self.pause()?;
             let from = self
                 .nearest(point, |mender, node| mender.parent[node as usize] != NONE && mender.spare(node).is_some())?;
             if let Some(from) = from {
@@ -85,10 +81,8 @@ impl<P: Pairs> Mender<'_, P> {
         leads[self.hnsw.entry_point() as usize] = true;
         let mut lost: Vec<u32> = (0..self.hnsw.len()).collect();
         self.spread(&mut leads, &mut lost);
-        let mut repairs = 0usize;
         while let Some(&point) = lost.first() {
-            repairs += 1;
-            self.pause(repairs)?;
+            self.pause()?;
             let to = self.nearest(point, |_, node| leads[node as usize])?;
             let (Some(to), Some(from)) = (to, self.spare_within_reach(point)) else { return Ok(()) };
             self.link(from, to);
@@ -182,7 +176,7 @@ impl<P: Pairs> Mender<'_, P> {
         Ok(sorted.keys().map(|key| key.ordinal()).collect())
     }
 
-    fn pause(&self, repairs: usize) -> Result<()> {
-        if repairs.is_multiple_of(WATCHED) && self.watch.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    fn pause(&self) -> Result<()> {
+        if self.watch.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 }

@@ -12,15 +12,16 @@ use crate::Result;
 const EMPTY: u32 = u32::MAX;
 /// Locks for writers; far more than threads, so that two writers seldom meet.
 const STRIPES: usize = 1_024;
-/// Slots of level 0 beyond m0 while building, as a share of m0: lists are pruned once they spill over, not at each new link.
-const SLACK_PER_M0: (usize, usize) = (1, 2);
-
 /// A built graph: every point's links on every level.
 ///
 /// Slots are relaxed atomics: what a reader sees of a list that is being rewritten is a mix of old and new neighbours, all of them
 /// points, which is as good for a walk as either.
 pub struct Hnsw {
     m: usize,
+    /// Links a node may have on level 0.
+    base_max: usize,
+    /// Slots of each node on level 0.
+    base_width: usize,
     levels: Vec<u8>,
     entry_point: u32,
     base: Vec<AtomicU32>,
@@ -31,8 +32,9 @@ pub struct Hnsw {
 }
 
 impl Hnsw {
-    /// `points` points at their levels, without links. `points` and `m` are at least 1.
-    pub(super) fn unlinked(points: u32, m: usize, seed: u64) -> Self {
+    /// `points` points at their levels, without links, and with `slots` slots on level 0, at least 2 m. `points` and `m` are at
+    /// least 1.
+    pub(super) fn unlinked(points: u32, m: usize, slots: usize, seed: u64) -> Self {
         let m_u32 = u32::try_from(m).unwrap_or(u32::MAX);
         let levels: Vec<u8> = (0..points).map(|ordinal| level::of(ordinal, seed, m_u32)).collect();
         let mut entry_point = 0;
@@ -48,17 +50,15 @@ impl Hnsw {
         let empty = |slots: usize| (0..slots).map(|_| AtomicU32::new(EMPTY)).collect();
         Self {
             m,
+            base_max: 2 * m,
+            base_width: slots,
             entry_point,
-            base: empty(levels.len() * Self::base_width(m)),
+            base: empty(levels.len() * slots),
             upper: empty(lists as usize * m),
             upper_start,
             levels,
             locks: (0..STRIPES).map(|_| Mutex::new(())).collect(),
         }
-    }
-
-    const fn base_width(m: usize) -> usize {
-        2 * m + 2 * m * SLACK_PER_M0.0 / SLACK_PER_M0.1
     }
 
     /// Points.
@@ -86,17 +86,21 @@ impl Hnsw {
         self.levels[ordinal as usize]
     }
 
-    /// Links a node may have on `level`: m, or twice as many on level 0.
+    /// Links a node may have on `level`: m, or on level 0 twice as many unless the build decided otherwise.
     #[must_use]
     pub const fn degree_max(&self, level: u8) -> usize {
-        if level == 0 { 2 * self.m } else { self.m }
+        if level == 0 { self.base_max } else { self.m }
     }
 
-    /// The slots of a node: on level 0 more than `degree_max` while building.
+    /// Sets what a node may have on level 0, at most its slots.
+    pub(super) fn limit(&mut self, base_max: usize) {
+        self.base_max = base_max.min(self.base_width);
+    }
+
+    /// The slots of a node: on level 0 possibly more than `degree_max` while building.
     fn slots(&self, node: u32, level: u8) -> &[AtomicU32] {
         if level == 0 {
-            let width = Self::base_width(self.m);
-            &self.base[node as usize * width..][..width]
+            &self.base[node as usize * self.base_width..][..self.base_width]
         } else {
             let list = self.upper_start[node as usize] as usize + usize::from(level) - 1;
             &self.upper[list * self.m..][..self.m]

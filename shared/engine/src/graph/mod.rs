@@ -1,18 +1,27 @@
 //! HNSW (Malkov and Yashunin, arXiv 1603.09320): building the graph, its compressed links, and searching it.
 //!
-//! The graph knows neither vectors nor codecs. It sees points as ordinals, and distances through two traits: [`Pairs`] between
-//! stored points, for [`build`], and [`Scorer`] from one query, for [`search`].
+//! The graph does not know vectors. It sees points as ordinals, and distances through two traits: [`Pairs`] between stored
+//! points, for building, and [`Scorer`] from one query, for [`search`].
+//!
+//! There are two ways to build one. [`build`] inserts point by point, as in the paper, with whatever measures distances: it is the
+//! reference, and serves few points and points without codes. [`build_clustered`] takes points that are in cluster order and
+//! [`Coded`], and is several times faster.
 //!
 //! [`Hnsw`] is the graph in memory, [`Links`] the view of its bytes in a segment; [`links`] specifies them.
 
 mod build;
+mod candidates;
+mod clustered;
+mod coded;
 mod connect;
+mod effort;
 mod frontier;
 mod hnsw;
 mod level;
 pub mod links;
 mod search;
 mod select;
+mod tasks;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
 mod tests;
@@ -20,6 +29,10 @@ mod visited;
 mod walk;
 
 pub use build::build;
+pub use candidates::Clustered;
+pub use clustered::build_clustered;
+pub use coded::Coded;
+pub use effort::Effort;
 pub use hnsw::Hnsw;
 pub use links::Links;
 pub use search::{SearchOptions, search};

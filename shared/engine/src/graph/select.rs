@@ -10,9 +10,12 @@ use super::{Pairs, frontier::Key};
 /// alone, .897 / .977 with the second alone, .909 / .981 with both; a third adds nothing.
 const STEPS: [f32; 2] = [1.0, 0.9];
 
+/// Distances to kept points that are computed at a time.
+const COMPARED: usize = 4;
+
 /// What is known of a candidate.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate {
+struct Candidate {
     /// The least distance to those of the kept that were compared.
     least: f32,
     /// How many of the kept were compared.
@@ -20,33 +23,45 @@ pub(super) struct Candidate {
     kept: bool,
 }
 
-/// Puts at most `cap` of `nearest`, which is sorted nearest first, in `out`; `memory` is any buffer.
-///
-/// A candidate as near to a kept one as to the base waits for the end: of many identical points one suffices, and the other links
-/// lead out of their heap. A heap larger than the degree would otherwise link to nothing but itself.
-pub(super) fn select(pairs: &impl Pairs, nearest: &[Key], cap: usize, memory: &mut Vec<Candidate>, out: &mut Vec<u32>) {
-    out.clear();
-    memory.clear();
-    memory.resize(nearest.len(), Candidate { least: f32::INFINITY, compared: 0, kept: false });
-    for step in STEPS {
-        for (key, candidate) in nearest.iter().zip(&mut *memory) {
-            if out.len() == cap {
-                return;
-            }
-            let bar = key.distance() * step;
-            while candidate.least > bar && candidate.compared < out.len() && !candidate.kept {
-                candidate.least = candidate.least.min(pairs.distance(key.ordinal(), out[candidate.compared]));
-                candidate.compared += 1;
-            }
-            if candidate.least > bar && !candidate.kept {
-                candidate.kept = true;
-                out.push(key.ordinal());
+/// Chooses neighbours; keeps its buffers from one choice to the next.
+#[derive(Default)]
+pub(super) struct Selector {
+    candidates: Vec<Candidate>,
+    distances: Vec<f32>,
+}
+
+impl Selector {
+    /// Puts at most `cap` of `nearest`, which is sorted nearest first, in `out`, in the order in which they were chosen.
+    ///
+    /// A candidate as near to a kept one as to the base waits for the end: of many identical points one suffices, and the other
+    /// links lead out of their heap. A heap larger than the degree would otherwise link to nothing but itself.
+    pub(super) fn select(&mut self, pairs: &impl Pairs, nearest: &[Key], cap: usize, out: &mut Vec<u32>) {
+        out.clear();
+        self.candidates.clear();
+        self.candidates.resize(nearest.len(), Candidate { least: f32::INFINITY, compared: 0, kept: false });
+        for step in STEPS {
+            for (key, candidate) in nearest.iter().zip(&mut self.candidates) {
+                if out.len() == cap {
+                    return;
+                }
+                let bar = key.distance() * step;
+                while candidate.least > bar && candidate.compared < out.len() && !candidate.kept {
+                    let others = &out[candidate.compared..out.len().min(candidate.compared + COMPARED)];
+                    pairs.distances(key.ordinal(), others, &mut self.distances);
+                    candidate.least =
+                        self.distances.iter().fold(candidate.least, |least, &distance| least.min(distance));
+                    candidate.compared += others.len();
+                }
+                if candidate.least > bar && !candidate.kept {
+                    candidate.kept = true;
+                    out.push(key.ordinal());
+                }
             }
         }
+        let others = nearest.iter().zip(&self.candidates).filter(|(_, candidate)| !candidate.kept);
+        let room = cap - out.len();
+        out.extend(others.map(|(key, _)| key.ordinal()).take(room));
     }
-    let others = nearest.iter().zip(&*memory).filter(|(_, candidate)| !candidate.kept);
-    let room = cap - out.len();
-    out.extend(others.map(|(key, _)| key.ordinal()).take(room));
 }
 
 #[cfg(test)]
@@ -70,7 +85,7 @@ mod tests {
         let mut nearest: Vec<Key> = (1u32..).take(line.0.len() - 1).map(|o| Key::new(line.distance(0, o), o)).collect();
         nearest.sort_unstable();
         let mut out = vec![9; 3];
-        select(&line, &nearest, cap, &mut Vec::new(), &mut out);
+        Selector::default().select(&line, &nearest, cap, &mut out);
         out
     }
 

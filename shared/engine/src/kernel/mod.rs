@@ -33,6 +33,7 @@ mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
+pub mod tile;
 
 use std::fmt;
 use std::sync::LazyLock;

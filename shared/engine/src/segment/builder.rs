@@ -10,17 +10,19 @@ use super::{
     clusters,
     head::{CodecKind, Head},
     layout::SectionKind,
-    vectors::{Records, Vectors},
+    vectors::Vectors,
     writer::Writer,
 };
 use crate::{
     Error, Phase, Result, Watch,
     cluster::{self, Clusters, Rows},
     codec::{Codec, HighRecords, Scratch},
-    graph::{self, Links},
+    graph::{self, Clustered, Coded, Effort, Links, Pairs},
     payload::{fields::FieldsWriter, ids, rows::RowsWriter},
 };
 
+/// From so many points on, the graph is built from clusters. Below, insertion takes a fraction of a second.
+const CLUSTERED_POINTS_MIN: usize = 1_024;
 /// Rows encoded by one task.
 const ENCODE_CHUNK: usize = 256;
 
@@ -40,8 +42,12 @@ pub struct Builder {
 /// All points' codes, in ordinal order.
 struct Codes {
     codec: Codec,
+    /// High records.
     high: Vec<u8>,
-    low: Vec<u8>,
+    /// Both planes, to build the graph on.
+    coded: Coded,
+    /// The clusters' centroids likewise.
+    centroids: Coded,
 }
 
 /// What was built.
@@ -145,25 +151,30 @@ impl Builder {
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
         let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
-        self.vectors.lift();
-        let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
+        let hnsw = match &codes {
+            Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN => {
+                let clustered = Clustered { coded, starts: &clusters.starts, centroids };
+                let effort = Effort::of(self.params.preset);
+                graph::build_clustered(clustered, &self.params.hnsw, effort, self.seed, pool, watch)?
+            }
+            Some(Codes { coded, .. }) => graph::build(coded, &self.params.hnsw, self.seed, pool, watch)?,
+            None => {
+                self.vectors.lift();
+                graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?
+            }
+        };
         let mut links = Vec::new();
-        hnsw.write(&mut links);
+        pool.install(|| hnsw.write(&mut links));
         drop(hnsw);
         writer.section(SectionKind::Links, &links)?;
         let mut calibration = None;
-        if let Some(codes) = &codes {
-            let records = Records {
-                high: HighRecords::new(&codes.high, codes.codec.high_bytes()),
-                low: &codes.low,
-                low_bytes: codes.codec.low_bytes(),
-            };
+        if let Some(Codes { codec, high, .. }) = codes {
             let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
-            let links = Links::open(&links, points)?;
-            let parts = Parts { vectors: &self.vectors, codec: &codes.codec, records, links };
+            let (high, links) = (HighRecords::new(&high, codec.high_bytes()), Links::open(&links, points)?);
+            let parts = Parts { vectors: &self.vectors, codec: &codec, high, links };
             calibration = Some(Calibration::measure(&parts, self.seed, pool, watch)?);
         }
-        drop((links, codes));
+        drop(links);
         watch.progress(Phase::Write, 0, 1);
         if self.params.originals {
             writer.section(SectionKind::Vectors, self.vectors.bytes())?;
@@ -252,7 +263,10 @@ impl Builder {
         })?;
         writer.section(SectionKind::CodesHigh, &high)?;
         writer.section(SectionKind::CodesLow, &low)?;
-        Ok((head, Some(Codes { codec, high, low })))
+        let coded = Coded::join(&codec, &high, &low, pool);
+        drop(low);
+        let centroids = code_centroids(&codec, &clusters.centroids, pool);
+        Ok((head, Some(Codes { codec, high, coded, centroids })))
     }
 
     fn write_payload(
@@ -289,6 +303,19 @@ impl Builder {
         writer.section(SectionKind::Fields, &fields.finish())?;
         Ok(())
     }
+}
+
+/// The centroids as codes, to be compared with points.
+fn code_centroids(codec: &Codec, centroids: &[f32], pool: &ThreadPool) -> Coded {
+    let (mut high, mut low) = (Vec::new(), Vec::new());
+    let mut scratch = Scratch::default();
+    for centroid in centroids.chunks_exact(codec.dim()) {
+        let (high_start, low_start) = (high.len(), low.len());
+        high.resize(high_start + codec.high_bytes(), 0);
+        low.resize(low_start + codec.low_bytes(), 0);
+        codec.encode(centroid, &mut scratch, &mut high[high_start..], &mut low[low_start..]);
+    }
+    Coded::join(codec, &high, &low, pool)
 }
 
 /// The mean of all vectors, from the clusters' means and sizes.

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use super::{
     layout::{f32_at, u32_at},
     search::{nearest::Nearest, rescore::refine},
-    vectors::{Exact, Originals, Records, Vectors, unit},
+    vectors::{Exact, Originals, Vectors, unit},
 };
 use crate::{
     Error, Phase, Result, Watch,
     cluster::Rows,
-    codec::{Codec, Query},
+    codec::{Codec, HighRecords, Query},
     graph::{self, Links, Scorer, SearchOptions, VisitedPool},
     seed::SplitMix64,
 };
@@ -64,7 +64,7 @@ pub struct Calibration {
 pub(super) struct Parts<'a> {
     pub(super) vectors: &'a Vectors,
     pub(super) codec: &'a Codec,
-    pub(super) records: Records<'a>,
+    pub(super) high: HighRecords<'a>,
     pub(super) links: Links<'a>,
 }
 
@@ -210,11 +210,11 @@ impl Question {
             ordinals.clear();
             ordinals.extend(first..points.min(first + 256));
             let distances = &mut distances[..ordinals.len()];
-            query.coarse_all(&parts.records.high, &ordinals, distances);
+            query.coarse_all(&parts.high, &ordinals, distances);
             ordinals.iter().zip(&*distances).for_each(|(&ordinal, &distance)| nearest.offer((distance, ordinal)));
         }
         let mut found = nearest.sorted();
-        answer(parts, &query, &vector, &mut found)?;
+        answer(parts, &vector, &mut found)?;
         let bound = found.get(K - 1).map_or(f32::INFINITY, |candidate| candidate.0);
         Ok(Self { vector, bound })
     }
@@ -222,21 +222,18 @@ impl Question {
     /// How many of the true neighbours a search of width `ef` finds, and how many points it scored.
     fn ask(&self, parts: &Parts<'_>, ef: u32, visited: &VisitedPool, watch: &dyn Watch) -> Result<(usize, u64)> {
         let query = parts.codec.query(&self.vector);
-        let mut scorer = Coarse { query: &query, records: parts.records, scored: 0 };
+        let mut scorer = Coarse { query: &query, high: parts.high, scored: 0 };
         let mut found = graph::search(&parts.links, &mut scorer, &SearchOptions::new(ef as usize), visited, watch)?;
         let scored = scorer.scored;
-        answer(parts, &query, &self.vector, &mut found)?;
+        answer(parts, &self.vector, &mut found)?;
         let bound = self.bound + 1e-6 * self.bound.abs();
         let near = found.iter().filter(|candidate| candidate.0 <= bound).count();
         Ok((near.min(K), scored))
     }
 }
 
-/// Coarse candidates to exact ones, as a search does it.
-fn answer(parts: &Parts<'_>, query: &Query, vector: &[f32], found: &mut Vec<(f32, u32)>) -> Result<()> {
-    let records = parts.records;
-    let fine = |ordinal: u32| Ok(query.fine(records.high.get(ordinal), records.low(ordinal)));
-    refine(found, (K, 0), |_| (), fine)?;
+/// Coarse candidates to exact ones, as a search does it, but for the step between: it only saves time.
+fn answer(parts: &Parts<'_>, vector: &[f32], found: &mut Vec<(f32, u32)>) -> Result<()> {
     let exact = Exact::originals(Originals::new(parts.vectors.bytes(), parts.vectors.params()), vector);
     refine(found, (K, 0), |_| (), |ordinal| exact.distance(ordinal))?;
     found.truncate(K);
@@ -245,13 +242,13 @@ fn answer(parts: &Parts<'_>, query: &Query, vector: &[f32], found: &mut Vec<(f32
 
 struct Coarse<'a> {
     query: &'a Query,
-    records: Records<'a>,
+    high: HighRecords<'a>,
     scored: u64,
 }
 
 impl Scorer for Coarse<'_> {
     fn score(&mut self, ordinals: &[u32], out: &mut [f32]) {
-        self.query.coarse_all(&self.records.high, ordinals, out);
+        self.query.coarse_all(&self.high, ordinals, out);
         self.scored += ordinals.len() as u64;
     }
 }

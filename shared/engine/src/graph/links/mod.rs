@@ -61,6 +61,7 @@
 //! level below, that no node links to itself or twice to another, that zero bits are zero, and the sums.
 
 mod header;
+mod lines;
 mod reader;
 mod record;
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod record;
 mod tests;
 mod writer;
 
+pub(super) use lines::{Cut, Line};
 pub use reader::Links;
 
 use crate::Error;

@@ -5,12 +5,15 @@ use super::{
     record::{Planner, Shape},
 };
 use crate::graph::Hnsw;
+use rayon::prelude::*;
 
+/// Nodes whose records are made by one task.
+const RUN: u32 = 1_024;
 /// What a list in the overflow area costs a reader beside its bytes: another cache line to wait for.
 const OVERFLOW_COST_BYTES: usize = 2 * ALIGN;
 
 impl Hnsw {
-    /// Appends the bytes of the links section to `out`; see [`super`] for their meaning.
+    /// Appends the bytes of the links section to `out`; see [`super`] for their meaning. Works on the current thread pool.
     pub fn write(&self, out: &mut Vec<u8>) {
         let origin = out.len();
         let top = self.level(self.entry_point());
@@ -53,25 +56,18 @@ fn rank_of(ordinals: &[u32], ordinal: u32) -> u32 {
 pub(super) fn write_level(
     shape: Shape,
     ordinals: &[u32],
-    lists: &dyn Fn(u32, &mut Vec<u32>),
+    lists: &(dyn Fn(u32, &mut Vec<u32>) + Sync),
     origin: usize,
     out: &mut Vec<u8>,
 ) -> Entry {
-    let sorted = |rank: u32, list: &mut Vec<u32>| {
-        lists(rank, list);
-        list.sort_unstable();
-        list.dedup();
-    };
     let start = out.len() - origin;
-    let (mut list, mut planner) = (Vec::new(), Planner::default());
+    let runs: Vec<Records> = (0..shape.nodes.div_ceil(RUN))
+        .into_par_iter()
+        .map(|run| Records::pack(&shape, run * RUN..shape.nodes.min((run + 1).saturating_mul(RUN)), lists))
+        .collect();
     let mut sizes = vec![0u64; LINE_BYTES_MAX + 2];
-    let (mut links, mut packed_bits) = (0, 0);
-    for rank in 0..shape.nodes {
-        sorted(rank, &mut list);
-        let plan = planner.plan(&shape, rank, &list);
-        sizes[plan.bytes().min(LINE_BYTES_MAX + 1)] += 1;
-        links += list.len() as u64;
-        packed_bits += plan.bits;
+    for size in runs.iter().flat_map(|run| &run.sizes) {
+        sizes[(*size as usize).min(LINE_BYTES_MAX + 1)] += 1;
     }
     let line_bytes = line_bytes(&sizes);
 
@@ -80,21 +76,18 @@ pub(super) fn write_level(
     let lines = out.len();
     out.resize(lines + shape.nodes as usize * line_bytes, 0);
     let mut overflow: Vec<u8> = Vec::new();
-    for rank in 0..shape.nodes {
-        sorted(rank, &mut list);
-        let plan = planner.plan(&shape, rank, &list);
-        let line = &mut out[lines + rank as usize * line_bytes..][..line_bytes];
-        if plan.bytes() <= line_bytes {
-            plan.write(&shape, rank, &list, line);
+    let records = runs.iter().flat_map(Records::iter);
+    for (record, line) in records.zip(out[lines..].chunks_exact_mut(line_bytes)) {
+        if record.len() <= line_bytes {
+            line[..record.len()].copy_from_slice(record);
         } else {
             let at = overflow.len();
-            let bytes = plan.bytes().next_multiple_of(8);
-            overflow.resize(at + bytes, 0);
-            plan.write(&shape, rank, &list, &mut overflow[at..]);
+            overflow.extend_from_slice(record);
+            overflow.resize(at + record.len().next_multiple_of(8), 0);
             line[0] = 1;
             // Fit, as long as all overflow is below 32 GB and a record below 4 GB.
             line[4..8].copy_from_slice(&u32::try_from(at / 8).unwrap_or(u32::MAX).to_le_bytes());
-            line[8..12].copy_from_slice(&u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes());
+            line[8..12].copy_from_slice(&u32::try_from(overflow.len() - at).unwrap_or(u32::MAX).to_le_bytes());
         }
     }
     pad(out, origin);
@@ -106,8 +99,46 @@ pub(super) fn write_level(
         line_bytes: u32::try_from(line_bytes).unwrap_or(u32::MAX),
         start: start as u64,
         overflow_bytes: overflow.len() as u64,
-        links,
-        packed_bits,
+        links: runs.iter().map(|run| run.links).sum(),
+        packed_bits: runs.iter().map(|run| run.packed_bits).sum(),
+    }
+}
+
+/// The records of a run of nodes, end to end.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    sizes: Vec<u32>,
+    links: u64,
+    packed_bits: u64,
+}
+
+impl Records {
+    fn pack(shape: &Shape, ranks: std::ops::Range<u32>, lists: &dyn Fn(u32, &mut Vec<u32>)) -> Self {
+        let mut records = Self::default();
+        let (mut list, mut planner) = (Vec::new(), Planner::default());
+        for rank in ranks {
+            lists(rank, &mut list);
+            list.sort_unstable();
+            list.dedup();
+            let plan = planner.plan(shape, rank, &list);
+            let start = records.bytes.len();
+            records.bytes.resize(start + plan.bytes(), 0);
+            plan.write(shape, rank, &list, &mut records.bytes[start..]);
+            records.sizes.push(u32::try_from(plan.bytes()).unwrap_or(u32::MAX));
+            records.links += list.len() as u64;
+            records.packed_bits += plan.bits;
+        }
+        records
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        self.sizes.iter().map(move |&size| {
+            let (record, after) = rest.split_at(size as usize);
+            rest = after;
+            record
+        })
     }
 }
 
