@@ -16,6 +16,7 @@ mod select;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
 mod tests;
+mod two_hop;
 mod visited;
 mod walk;
 
@@ -23,6 +24,7 @@ pub use build::build;
 pub use hnsw::Hnsw;
 pub use links::Links;
 pub use search::{SearchOptions, search};
+pub use two_hop::two_hop;
 pub use visited::VisitedPool;
 
 /// Distances between stored points, for building; smaller is nearer. Called from many threads.

@@ -138,6 +138,7 @@ impl Builder {
         let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
+        let spreads = clusters::spreads(&clusters, &self.vectors, pool);
         let head = self.write_codes(&clusters, pool, watch, &mut writer)?;
         self.vectors.lift();
         let hnsw = graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?;
@@ -150,7 +151,7 @@ impl Builder {
         writer.section(SectionKind::Vectors, self.vectors.bytes())?;
         writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
         self.write_payload(&clusters, watch, &mut writer)?;
-        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim()))?;
+        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim(), &spreads))?;
         writer.section(SectionKind::Head, &head.encode())?;
         let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
         let (bytes, checksum) = writer.finish(points)?;

@@ -18,9 +18,14 @@ const EXACT_PER_HIT: usize = 2;
 const EXACT_MIN: usize = 24;
 
 impl<'a> Search<'a> {
+    /// How many candidates by high nibble are of use.
+    pub(super) fn fine_count(&self) -> usize {
+        self.k.saturating_mul(FINE_PER_HIT).max(FINE_MIN)
+    }
+
     /// The best candidates by full code, the best of those by original vector.
     pub(super) fn rescore(&mut self, mut found: Vec<Candidate>, codes: &Codes<'_>) -> Result<Vec<Hit>> {
-        found.truncate((self.k * FINE_PER_HIT).max(FINE_MIN));
+        found.truncate(self.fine_count());
         for &(_, ordinal) in &found {
             crate::kernel::prefetch(codes.low(ordinal));
         }
