@@ -19,6 +19,9 @@ use super::{
 };
 use crate::{Result, Watch};
 
+/// Candidates that a filtered search scores by the full code, as a multiple of what an unfiltered one does.
+const FILTERED_FINE_FACTOR: usize = 2;
+
 /// One hit inside a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
@@ -105,6 +108,7 @@ impl Segment {
             k: query.k.clamp(1, self.len() as usize),
             watch,
             scored: 0,
+            fine_factor: 1,
         };
         let (mut hits, strategy) = search.run(allowed.as_ref(), query.params, strategy)?;
         if let Some(threshold) = query.score_threshold {
@@ -142,6 +146,8 @@ struct Search<'a> {
     k: usize,
     watch: &'a dyn Watch,
     scored: u64,
+    /// How many times more candidates than usual are scored by the full code.
+    fine_factor: usize,
 }
 
 impl Search<'_> {
@@ -151,16 +157,19 @@ impl Search<'_> {
         params: SearchParams,
         strategy: Option<Strategy>,
     ) -> Result<(Vec<Hit>, Strategy)> {
-        let plan = self.plan(allowed, params, strategy);
-        let hits = match &plan {
+        // What a filter leaves can lie far from the query and at nearly equal distances, which coarse codes confuse more.
+        self.fine_factor = if allowed.is_some() { FILTERED_FINE_FACTOR } else { 1 };
+        let plan = self.plan(allowed, params, strategy)?;
+        let strategy = plan.strategy();
+        let hits = match plan {
             Plan::Nothing => Vec::new(),
             Plan::Exact => self.exhaustive(allowed)?,
             Plan::Scan => self.scan(allowed)?,
             Plan::Graph => self.graph(None, self.ef(params))?,
-            Plan::FilteredGraph { bits, ef } => self.graph(Some(bits), *ef)?,
-            Plan::Clusters { bits, ranking } => self.outward(bits, ranking)?,
-            Plan::TwoHop { bits, ranking, ef } => self.two_hop(bits, ranking, *ef)?,
+            Plan::FilteredGraph { bits, ef } => self.graph(Some(&bits), ef)?,
+            Plan::Clusters { bits, open } => self.outward(&bits, open)?,
+            Plan::TwoHop { bits, open, ef } => self.two_hop(&bits, open, ef)?,
         };
-        Ok((hits, plan.strategy()))
+        Ok((hits, strategy))
     }
 }

@@ -20,7 +20,7 @@ const EXACT_MIN: usize = 24;
 impl<'a> Search<'a> {
     /// How many candidates by high nibble are of use.
     pub(super) fn fine_count(&self) -> usize {
-        self.k.saturating_mul(FINE_PER_HIT).max(FINE_MIN)
+        self.k.saturating_mul(FINE_PER_HIT).max(FINE_MIN) * self.fine_factor
     }
 
     /// The best candidates by full code, the best of those by original vector.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     graph::{self, Scorer, SearchOptions},
-    segment::{ranking::Ranking, vectors::Exact},
+    segment::vectors::Exact,
 };
 
 /// Matching points that a two-hop walk is entered from, at least: those of the most promising clusters.
@@ -39,28 +39,27 @@ impl Search<'_> {
     }
 
     /// The graph of the allowed points, entered from the most promising clusters that have such.
-    pub(super) fn two_hop(&mut self, bits: &Bits, ranking: &Ranking, ef: usize) -> Result<Vec<Hit>> {
+    pub(super) fn two_hop(&mut self, bits: &Bits, open: Vec<Open>, ef: usize) -> Result<Vec<Hit>> {
         if self.segment.codec.is_none() {
             let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
-            let found = self.through(&mut scorer, bits, ranking, ef);
+            let found = self.through(&mut scorer, bits, open, ef);
             let ByOriginal { scored, failed, .. } = scorer;
             self.scored += scored;
             return failed.map_or_else(|| Ok(hits(found?.into_iter().take(self.k).collect())), Err);
         }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
-        let found = self.through(&mut scorer, bits, ranking, ef)?;
+        let found = self.through(&mut scorer, bits, open, ef)?;
         self.scored += scorer.scored;
         self.rescore(found, &codes)
     }
 
-    fn through(&self, scorer: &mut impl Scorer, bits: &Bits, ranking: &Ranking, ef: usize) -> Result<Vec<Candidate>> {
-        let mut open = self.open(bits, ranking);
+    fn through(&self, scorer: &mut impl Scorer, bits: &Bits, mut open: Vec<Open>, ef: usize) -> Result<Vec<Candidate>> {
         open.sort_unstable_by(Open::promising);
         let mut batch = Batch::new(ef);
         let mut ordinals = Vec::new();
         for open in open {
-            bits.each(ranking.ordinals(open.cluster), |ordinal| ordinals.push(ordinal));
+            bits.each(open.start..open.end, |ordinal| ordinals.push(ordinal));
             if ordinals.len() >= ENTRIES_MIN {
                 break;
             }
