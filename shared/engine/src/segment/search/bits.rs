@@ -35,7 +35,7 @@ impl Bits {
             }
         }
         if let Some(last) = words.last_mut()
-            && points % 64 > 0
+            && !points.is_multiple_of(64)
         {
             *last &= (1 << (points % 64)) - 1;
         }

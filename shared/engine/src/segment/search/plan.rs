@@ -81,7 +81,7 @@ impl Search<'_> {
         };
         match strategy {
             Some(Strategy::Exact | Strategy::Nothing) => return Ok(Plan::Exact),
-            Some(Strategy::Scan) => return Ok(Plan::Scan),
+            Some(Strategy::Scan) => return Ok(self.scan_of_all()),
             _ => {}
         }
         if self.watch.cancelled() {
@@ -91,7 +91,7 @@ impl Search<'_> {
         let mut open = self.segment.ranking().map(|ranking| self.open(&bits, ranking));
         let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_deref_mut(), params));
         Ok(match (strategy, open) {
-            (Strategy::Scan, _) => Plan::Scan,
+            (Strategy::Scan, _) => self.scan_of_all(),
             (Strategy::Clusters, Some(open)) => Plan::Clusters { bits, open },
             (Strategy::TwoHop, Some(open)) => {
                 let ef = self.filtered_ef(params, matching).max(self.k.saturating_mul(TWO_HOP_PER_HIT));
@@ -106,12 +106,17 @@ impl Search<'_> {
         let points = u64::from(self.segment.len());
         match strategy {
             Some(Strategy::Exact) => Plan::Exact,
-            Some(Strategy::Scan) => Plan::Scan,
+            Some(Strategy::Scan) => self.scan_of_all(),
             Some(_) => Plan::Graph,
             None if params.exact || points <= EXACT_POINTS_MAX => Plan::Exact,
-            None if self.is_few(points) => Plan::Scan,
+            None if self.is_few(points) => self.scan_of_all(),
             None => Plan::Graph,
         }
+    }
+
+    /// Scores all matching points by codes, or exactly where there are none.
+    const fn scan_of_all(&self) -> Plan {
+        if self.segment.codec.is_some() { Plan::Scan } else { Plan::Exact }
     }
 
     /// Whether so many points are below Qdrant's `full_scan_threshold`, in kilobytes of f32 vectors: no graph then.

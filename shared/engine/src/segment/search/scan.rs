@@ -27,9 +27,6 @@ impl Search<'_> {
 
     /// Coarse distances to all allowed points, then rescoring.
     pub(super) fn scan(&mut self, allowed: Option<&RoaringBitmap>) -> Result<Vec<Hit>> {
-        if self.segment.codec.is_none() {
-            return self.exhaustive(allowed);
-        }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
         let found = self.every(&mut scorer, allowed, self.fine_count())?;
