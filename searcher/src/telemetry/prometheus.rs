@@ -61,8 +61,8 @@ impl Collector for Scrape {
         let help = "Time to search one segment, by plan";
         let mut searches =
             encoder.encode_descriptor("segment_search_duration_seconds", help, None, MetricType::Histogram)?;
-        for ((_, strategy), durations) in STRATEGIES.iter().zip(&telemetry.strategies) {
-            histogram(&mut searches, &[("strategy", strategy)], &durations.read())?;
+        for (strategy, durations) in STRATEGIES.iter().zip(&telemetry.strategies) {
+            histogram(&mut searches, &[("strategy", strategy.name())], &durations.read())?;
         }
         let heat = &telemetry.heat;
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

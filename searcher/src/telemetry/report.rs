@@ -23,7 +23,7 @@ impl Telemetry {
         let strategies: Map<String, Value> = STRATEGIES
             .iter()
             .zip(&self.strategies)
-            .map(|((_, name), durations)| ((*name).to_owned(), quantiles(&durations.read())))
+            .map(|(strategy, durations)| (strategy.name().to_owned(), quantiles(&durations.read())))
             .collect();
         let count = usize::try_from(self.in_flight.load(Relaxed)).unwrap_or(0);
         json!({

@@ -150,6 +150,7 @@ impl Builder {
         let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
+        let spreads = clusters::spreads(&clusters, &self.vectors, pool);
         let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
         let hnsw = match &codes {
             Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN => {
@@ -184,7 +185,7 @@ impl Builder {
         if let Some(calibration) = calibration {
             writer.section(SectionKind::Calibration, &calibration.encode())?;
         }
-        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim()))?;
+        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim(), &spreads))?;
         writer.section(SectionKind::Head, &head.encode())?;
         let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
         let (bytes, checksum) = writer.finish(points)?;

@@ -6,6 +6,7 @@ mod clusters;
 mod describe;
 mod head;
 mod layout;
+mod ranking;
 mod reader;
 mod search;
 mod vectors;

@@ -1,6 +1,6 @@
 //! An open segment.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cairn_model::{Filter, PointId, VectorParams};
 use roaring::RoaringBitmap;
@@ -11,6 +11,7 @@ use super::{
     builder::vector_bytes,
     head::{CodecKind, Head},
     layout::{ENTRY_BYTES, FOOTER_BYTES, Footer, MAGIC, Section, SectionKind, decode_table},
+    ranking::Ranking,
     vectors::{Originals, Records, unit},
 };
 use crate::{
@@ -29,6 +30,8 @@ pub struct Segment {
     pub(super) codec: Option<Codec>,
     calibration: Calibration,
     pub(super) visited: VisitedPool,
+    /// Made when it is first wanted.
+    ranking: OnceLock<Option<Ranking>>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -69,8 +72,16 @@ impl Segment {
             .map(|multiple| Codec::of_multiple(head.params.distance, head.centre.clone(), head.seed, multiple))
             .transpose()
             .map_err(|error| Error::corrupt("head", 6, error.to_string()))?;
-        let calibration = Calibration::default();
-        let mut segment = Self { source, footer, sections, head, codec, calibration, visited: VisitedPool::default() };
+        let mut segment = Self {
+            source,
+            footer,
+            sections,
+            head,
+            codec,
+            calibration: Calibration::default(),
+            visited: VisitedPool::default(),
+            ranking: OnceLock::new(),
+        };
         segment.check_lengths()?;
         segment.calibration = segment.read_calibration()?;
         segment.links()?;
@@ -284,6 +295,12 @@ impl Segment {
     pub fn clusters(&self) -> Result<ClustersView<'_>> {
         let dim = self.head.params.size as usize;
         ClustersView::open(self.bytes(SectionKind::Clusters)?, self.head.clusters, dim, self.len())
+    }
+
+    /// The clusters made ready for ranking, if they can be ranked.
+    pub(super) fn ranking(&self) -> Option<&Ranking> {
+        let new = || Ranking::new(&self.clusters().ok()?, self.head.params.distance, self.head.params.size as usize);
+        self.ranking.get_or_init(new).as_ref()
     }
 
     pub(super) fn links(&self) -> Result<Links<'_>> {

@@ -58,14 +58,18 @@ fn moments(field: &Field<'_>, range: &Range<i64>) -> Result<RoaringBitmap> {
 /// Points with a number in `range`.
 fn numbers(field: &Field<'_>, range: &Range<f64>) -> Result<RoaringBitmap> {
     let mut found = RoaringBitmap::new();
+    // Where no point has two different scalars, a column that is as long as the field has points is all there is of them.
+    let single = if field.distinct()?.next().is_none() { field.filled()? } else { RoaringBitmap::new() };
     if let Some(column) = field.integers()? {
         // Rounding to f64 keeps the order, so the run of integers whose f64 is in the range is found by bisection too.
         #[expect(clippy::cast_precision_loss, reason = "a range compares numbers as f64, as Qdrant does")]
         let number = |key| i64_of_key(key) as f64;
-        found |= column.find(|key| !range.above_low(number(key)), |key| range.below_high(number(key)))?;
+        let (below, within) = (|key| !range.above_low(number(key)), |key| range.below_high(number(key)));
+        found |= column.find_among(&single, below, within)?;
     }
     if let Some(column) = field.floats()? {
-        found |= column.find(|key| !range.above_low(f64_of_key(key)), |key| range.below_high(f64_of_key(key)))?;
+        let (below, within) = (|key| !range.above_low(f64_of_key(key)), |key| range.below_high(f64_of_key(key)));
+        found |= column.find_among(&single, below, within)?;
     }
     Ok(found)
 }

@@ -180,6 +180,25 @@ impl<'a> Column<'a> {
         self.points_of(start..end)
     }
 
+    /// As [`Column::find`], where `all` are the points of the column and each has one number: when most points are found, it
+    /// is the others that are looked up.
+    pub(crate) fn find_among(
+        &self,
+        all: &RoaringBitmap,
+        below: impl Fn(u64) -> bool,
+        within: impl Fn(u64) -> bool,
+    ) -> Result<RoaringBitmap> {
+        let start = self.keys.partition_point(0..self.key_count, |key| below(self.key(key)));
+        let end = self.keys.partition_point(start..self.key_count, |key| within(self.key(key)));
+        let before = |key: u64| if key == 0 { 0 } else { self.end(key - 1) };
+        // In a damaged column the ends need not ascend: any answer will do.
+        let found = before(end).saturating_sub(before(start));
+        if found <= self.count / 2 || all.len() != self.count {
+            return self.points_of(start..end);
+        }
+        Ok(all - (self.points_of(0..start)? | self.points_of(end..self.key_count)?))
+    }
+
     /// Points with the integer or datetime `value`.
     pub(crate) fn find_i64(&self, value: i64) -> Result<RoaringBitmap> {
         let wanted = key_of_i64(value);
@@ -224,8 +243,19 @@ impl<'a> Column<'a> {
             return Err(self.bytes.corrupt(HEADER_BYTES, format!("entries {start} to {end} of {}", self.count)));
         }
         let mut largest = 0;
-        // A plain bit set is the fastest way from unsorted ordinals to a bitmap once they are not few.
-        let set = if end - start >= u64::from(self.points) / 128 {
+        // A plain set is the fastest way from unsorted ordinals to a bitmap once they are not few; and once they are many, a
+        // byte per point, which is only written, beats a bit, which has to be read and written.
+        let set = if end - start >= u64::from(self.points) / 8 {
+            let mut marks = vec![0u8; (self.points as usize).next_multiple_of(8)];
+            self.ordinals.for_each(start..end, |ordinal| {
+                largest = largest.max(ordinal);
+                if let Some(mark) = usize::try_from(ordinal).ok().and_then(|at| marks.get_mut(at)) {
+                    *mark = 1;
+                }
+            });
+            let bits: Vec<u8> = marks.as_chunks().0.iter().map(|marks| bits_of(*marks)).collect();
+            RoaringBitmap::from_lsb0_bytes(0, &bits)
+        } else if end - start >= u64::from(self.points) / 128 {
             let mut bits = vec![0u8; self.points as usize / 8 + 1];
             self.ordinals.for_each(start..end, |ordinal| {
                 largest = largest.max(ordinal);
@@ -283,4 +313,9 @@ impl<'a> Column<'a> {
         }
         Ok(())
     }
+}
+/// Eight marks of 0 or 1 as bits, the first the least significant.
+fn bits_of(marks: [u8; 8]) -> u8 {
+    // Mark `i` is bit `8 i`; the product brings it to bit `56 + i`, and nothing else there.
+    (u64::from_le_bytes(marks).wrapping_mul(0x0102_0408_1020_4080) >> 56).to_le_bytes()[0]
 }

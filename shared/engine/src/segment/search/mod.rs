@@ -1,12 +1,17 @@
 //! One query, one segment: which plan, and the plans.
 
+mod bits;
 pub(super) mod nearest;
+mod outward;
 mod plan;
 pub(super) mod rescore;
 mod scan;
 mod walk;
 
-use cairn_model::{Datatype, QuantizationSearch, Usage, VectorQuery};
+use cairn_model::{Datatype, QuantizationSearch, SearchParams, Usage, VectorQuery};
+use roaring::RoaringBitmap;
+
+use self::plan::Plan;
 
 use super::{
     Segment,
@@ -30,6 +35,10 @@ pub enum Strategy {
     Graph,
     /// The graph, with a filter at the result pool.
     FilteredGraph,
+    /// Allowed points of the nearest clusters, outward from the query.
+    Clusters,
+    /// The graph of the allowed points: through those that are not, to those beyond.
+    TwoHop,
     /// All allowed points' codes, then rescoring.
     Scan,
     /// Exact distances to all allowed points.
@@ -40,7 +49,8 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 5] = [Self::Graph, Self::FilteredGraph, Self::Scan, Self::Exact, Self::Nothing];
+    pub const ALL: [Self; 7] =
+        [Self::Graph, Self::FilteredGraph, Self::Clusters, Self::TwoHop, Self::Scan, Self::Exact, Self::Nothing];
 
     /// The name in telemetry.
     #[must_use]
@@ -48,6 +58,8 @@ impl Strategy {
         match self {
             Self::Graph => "graph",
             Self::FilteredGraph => "filtered_graph",
+            Self::Clusters => "clusters",
+            Self::TwoHop => "two_hop",
             Self::Scan => "scan",
             Self::Exact => "exact",
             Self::Nothing => "nothing",
@@ -72,11 +84,21 @@ impl Segment {
     /// # Errors
     /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
+        self.search_by(query, None, watch)
+    }
+
+    /// As [`Segment::search`], by a plan that the caller chooses, for measurements and tests. A plan that does not fit
+    /// the segment or the query is replaced by the nearest that does.
+    ///
+    /// # Errors
+    /// As [`Segment::search`].
+    pub fn search_by(&self, query: &VectorQuery, strategy: Option<Strategy>, watch: &dyn Watch) -> Result<Found> {
         check(&query.vector, self.params().size as usize)?;
         let unit = unit(&query.vector, self.params().distance);
         let coded = unit.as_deref().unwrap_or(&query.vector);
         let allowed = self.allowed(query.filter.as_ref(), watch)?;
-        let strategy = self.plan(allowed.as_ref(), query.params);
+        // What all points pass is no filter.
+        let allowed = allowed.filter(|allowed| allowed.len() < u64::from(self.len()));
         let mut search = Search {
             segment: self,
             exact: self.exact(&query.vector, coded)?,
@@ -86,12 +108,7 @@ impl Segment {
             watch,
             scored: 0,
         };
-        let mut hits = match strategy {
-            Strategy::Nothing => Vec::new(),
-            Strategy::Exact => search.exhaustive(allowed.as_ref())?,
-            Strategy::Scan => search.scan(allowed.as_ref(), query.params)?,
-            Strategy::Graph | Strategy::FilteredGraph => search.graph(allowed.as_ref(), query.params)?,
-        };
+        let (mut hits, strategy) = search.run(allowed.as_ref(), query.params, strategy)?;
         if let Some(threshold) = query.score_threshold {
             let metric = self.params().distance;
             hits.retain(|hit| metric.passes(metric.score(hit.distance), threshold));
@@ -133,4 +150,26 @@ struct Search<'a> {
     quantization: QuantizationSearch,
     watch: &'a dyn Watch,
     scored: u64,
+}
+
+impl Search<'_> {
+    fn run(
+        &mut self,
+        allowed: Option<&RoaringBitmap>,
+        params: SearchParams,
+        strategy: Option<Strategy>,
+    ) -> Result<(Vec<Hit>, Strategy)> {
+        let plan = self.plan(allowed, params, strategy)?;
+        let strategy = plan.strategy();
+        let hits = match plan {
+            Plan::Nothing => Vec::new(),
+            Plan::Exact => self.exhaustive(allowed)?,
+            Plan::Scan => self.scan(allowed)?,
+            Plan::Graph => self.graph(None, self.ef(params))?,
+            Plan::FilteredGraph { bits, ef } => self.graph(Some(&bits), ef)?,
+            Plan::Clusters { bits, open } => self.outward(&bits, open)?,
+            Plan::TwoHop { bits, open, ef } => self.two_hop(&bits, open, ef)?,
+        };
+        Ok((hits, strategy))
+    }
 }

@@ -10,6 +10,9 @@ use crate::{
     segment::vectors::{Exact, Records},
 };
 
+/// Candidates per hit that a scan of codes keeps, and the least of them.
+const COARSE_PER_HIT: usize = 8;
+const COARSE_MIN: usize = 96;
 /// Candidates beyond the hits that are rescored before the errors of the estimates are trusted.
 const MORE_MIN: usize = 4;
 /// Standard deviations of its estimate by which a candidate may be too far and is rescored all the same.
@@ -18,6 +21,12 @@ const DEVIATIONS: f32 = 3.0;
 const AHEAD: usize = 8;
 
 impl<'a> Search<'a> {
+    /// Candidates by high nibble that a scan keeps: what a filter leaves can lie far from the query and at nearly equal distances, which
+    /// coarse codes confuse.
+    pub(super) fn coarse_count(&self) -> usize {
+        self.k.saturating_mul(COARSE_PER_HIT).max(COARSE_MIN).max(self.oversampled().unwrap_or(0))
+    }
+
     /// The best candidates by full code, the best of those by original vector, unless the request wants the codes' order.
     ///
     /// `found` is sorted. How many are scored again follows from the errors that come to light: see [`refine`].

@@ -1,11 +1,12 @@
 //! Plans that walk the graph.
 
-use cairn_model::SearchParams;
-use roaring::RoaringBitmap;
-
 use super::{
     Hit, Search,
+    bits::Bits,
+    nearest::{Candidate, nearer},
+    outward::Open,
     rescore::{Codes, hits},
+    scan::Batch,
 };
 use crate::{
     Error, Result,
@@ -13,14 +14,15 @@ use crate::{
     segment::vectors::Exact,
 };
 
+/// Matching points that a two-hop walk is entered from, at least: those of the most promising clusters.
+const ENTRIES_MIN: usize = 32;
+
 impl Search<'_> {
-    /// HNSW over coarse codes, or over originals where there are no codes.
-    pub(super) fn graph(&mut self, allowed: Option<&RoaringBitmap>, params: SearchParams) -> Result<Vec<Hit>> {
+    /// HNSW over coarse codes, or over originals where there are no codes; with a filter at the result pool.
+    pub(super) fn graph(&mut self, bits: Option<&Bits>, ef: usize) -> Result<Vec<Hit>> {
         let links = self.segment.links()?;
-        let bits = allowed.map(|allowed| Bits::new(allowed, self.segment.len()));
-        let pass = bits.as_ref().map(|bits| move |ordinal: u32| bits.contains(ordinal));
-        let options =
-            SearchOptions { ef: self.ef(params), allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool) };
+        let pass = bits.map(|bits| move |ordinal: u32| bits.contains(ordinal));
+        let options = SearchOptions { ef, allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool) };
         let visited = &self.segment.visited;
         if self.segment.codec.is_none() {
             let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
@@ -35,11 +37,44 @@ impl Search<'_> {
         self.scored += scorer.scored;
         self.rescore(found, &codes)
     }
+
+    /// The graph of the allowed points, entered from the most promising clusters that have such.
+    pub(super) fn two_hop(&mut self, bits: &Bits, open: Vec<Open>, ef: usize) -> Result<Vec<Hit>> {
+        if self.segment.codec.is_none() {
+            let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
+            let found = self.through(&mut scorer, bits, open, ef);
+            let ByOriginal { scored, failed, .. } = scorer;
+            self.scored += scored;
+            return failed.map_or_else(|| Ok(hits(found?.into_iter().take(self.k).collect())), Err);
+        }
+        let codes = self.codes()?;
+        let mut scorer = ByCode { codes: &codes, scored: 0 };
+        let found = self.through(&mut scorer, bits, open, ef)?;
+        self.scored += scorer.scored;
+        self.rescore(found, &codes)
+    }
+
+    fn through(&self, scorer: &mut impl Scorer, bits: &Bits, mut open: Vec<Open>, ef: usize) -> Result<Vec<Candidate>> {
+        open.sort_unstable_by(Open::promising);
+        let mut batch = Batch::new(ef);
+        let mut ordinals = Vec::new();
+        for open in open {
+            bits.each(open.start..open.end, |ordinal| ordinals.push(ordinal));
+            if ordinals.len() >= ENTRIES_MIN {
+                break;
+            }
+        }
+        self.score(scorer, &ordinals, &mut batch)?;
+        let mut entries = batch.nearest.sorted();
+        entries.sort_unstable_by(nearer);
+        let (links, visited) = (self.segment.links()?, &self.segment.visited);
+        graph::two_hop(&links, scorer, &entries, (ef, |ordinal| bits.contains(ordinal)), visited, self.watch)
+    }
 }
 
-struct ByCode<'a> {
-    codes: &'a Codes<'a>,
-    scored: u64,
+pub(super) struct ByCode<'a> {
+    pub(super) codes: &'a Codes<'a>,
+    pub(super) scored: u64,
 }
 
 impl Scorer for ByCode<'_> {
@@ -53,11 +88,11 @@ impl Scorer for ByCode<'_> {
     }
 }
 
-struct ByOriginal<'a> {
-    exact: &'a Exact<'a>,
-    scored: u64,
+pub(super) struct ByOriginal<'a> {
+    pub(super) exact: &'a Exact<'a>,
+    pub(super) scored: u64,
     /// A scorer cannot fail in the middle of a walk; what went wrong is kept for its end.
-    failed: Option<Error>,
+    pub(super) failed: Option<Error>,
 }
 
 impl Scorer for ByOriginal<'_> {
@@ -76,24 +111,5 @@ impl Scorer for ByOriginal<'_> {
 
     fn prefetch(&self, ordinal: u32) {
         self.exact.prefetch(ordinal);
-    }
-}
-
-/// A plain bitset: a membership test inside the graph walk is one load, where a roaring bitmap searches.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(ordinals: &RoaringBitmap, points: u32) -> Self {
-        let mut words = vec![0u64; points.div_ceil(64) as usize];
-        for ordinal in ordinals {
-            if let Some(word) = words.get_mut(ordinal as usize / 64) {
-                *word |= 1 << (ordinal % 64);
-            }
-        }
-        Self(words)
-    }
-
-    fn contains(&self, ordinal: u32) -> bool {
-        self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
     }
 }
