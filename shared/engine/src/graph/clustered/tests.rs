@@ -210,7 +210,7 @@ fn candidates_are_the_nearest_of_the_probed_clusters() {
     for share in 0..candidates.shares() {
         let check = &mut |point: u32, keys: &[Key]| {
             // All clusters probed: the true nearest.
-            if point % 97 == 0 {
+            if point.is_multiple_of(97) {
                 let others: Vec<u32> = (0..3_000).filter(|&other| other != point).collect();
                 let mut distances = Vec::new();
                 set.coded.distances(point, &others, &mut distances);

@@ -44,16 +44,23 @@ impl Panel {
     }
 }
 
+/// `out[i] = product(row ordinals[i], query)`, over rows of `query.len()` bytes.
+pub type Gather = fn(rows: &[u8], query: &[u8], ordinals: &[u32], out: &mut [i32]);
+/// Repacks rows of `width` bytes.
+pub type Pack = fn(rows: &[u8], width: usize, panel: &mut Panel);
+/// `out[i * columns + j] = product(row left[i], panel's row j)`; columns beyond the panel's rows hold anything.
+pub type Multiply = fn(rows: &[u8], left: &[u32], panel: &Panel, out: &mut [i32]);
+
 /// The functions of one instruction set. All of them panic when rows lie beyond the slices that they are given.
 pub struct Tile {
     /// The instruction set.
     pub name: &'static str,
-    /// `out[i] = product(row ordinals[i], query)`, over rows of `query.len()` bytes.
-    pub gather: fn(rows: &[u8], query: &[u8], ordinals: &[u32], out: &mut [i32]),
-    /// Repacks rows of `width` bytes.
-    pub pack: fn(rows: &[u8], width: usize, panel: &mut Panel),
-    /// `out[i * columns + j] = product(row left[i], panel's row j)`; columns beyond the panel's rows hold anything.
-    pub block: fn(rows: &[u8], left: &[u32], panel: &Panel, out: &mut [i32]),
+    /// One row with many chosen ones.
+    pub gather: Gather,
+    /// Prepares a panel.
+    pub pack: Pack,
+    /// Chosen rows with a panel.
+    pub block: Multiply,
 }
 
 /// The best for this CPU.
