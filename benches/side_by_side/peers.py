@@ -240,6 +240,7 @@ class Zvec(Peer):
 class Vsag(Peer):
     package = "pyvsag"
     objects = True
+    knobs = EFS[:-1] + [1000]  # above 1,000 it answers with whatever was in memory
     note = "hgraph, sq8_uniform, fp32 reorder, max_degree 32, ef_construction 200"
 
     def build(self, base):
