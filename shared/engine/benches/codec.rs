@@ -44,7 +44,7 @@ impl Coded {
         let codec = Codec::new(Distance::Euclid, rows[0].clone(), 1).expect("a codec");
         let mut scratch = Scratch::default();
         let record = |row: &Vec<f32>| {
-            let mut record = (vec![0; Codec::high_bytes(dim)], vec![0; Codec::low_bytes(dim)]);
+            let mut record = (vec![0; codec.high_bytes()], vec![0; codec.low_bytes()]);
             codec.encode(row, &mut scratch, &mut record.0, &mut record.1);
             record
         };
@@ -74,7 +74,7 @@ fn cached(c: &mut Criterion, coded: &Coded) {
 
 /// High planes far larger than the caches, scored in batches of random places, without and with prefetching.
 fn memory(c: &mut Criterion, coded: &Coded) {
-    let bytes = Codec::high_bytes(coded.dim);
+    let bytes = coded.codec.high_bytes();
     let count = MEMORY_BYTES / bytes;
     let mut plane = Vec::with_capacity(count * bytes);
     for row in 0..count {
