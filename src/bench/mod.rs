@@ -10,9 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_engine::segment::{Builder, Hit, Segment};
+use cairn_engine::{
+    hot::Hot,
+    segment::{Builder, Found, Hit, Segment},
+};
 use cairn_indexer::source::{self, Batch, Files};
 use cairn_model::{Datatype, Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
+use cairn_storage::cache::HugePages;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -84,9 +88,18 @@ pub(crate) struct Args {
     /// Times that every ef is measured; the best run is reported, with all of them in "qps_runs"
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
+    /// Where searches find the graph: the mapped file, or expanded in memory
+    #[arg(long, value_enum, default_value_t = Tier::Warm)]
+    tier: Tier,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Warm,
+    Hot,
 }
 
 #[derive(Debug, Serialize)]
@@ -162,7 +175,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (segment, build_s, build_threads) = build(args, &queries, folder.path(), &progress)?;
     progress.finish();
     let described = segment.describe()?;
-    let bench = Bench { segment: &segment, queries: &queries, filter, k: args.k as usize };
+    let hot = if args.tier == Tier::Hot { expand(args, &segment)? } else { None };
+    let bench = Bench { segment: &segment, hot, queries: &queries, filter, k: args.k as usize };
     let worst = match &args.truth {
         Some(path) => {
             let truth = truth::read(path, args.truth_index)?;
@@ -198,6 +212,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         print(&report);
     }
     Ok(())
+}
+
+/// The segment's graph in memory, and on standard error what that took.
+fn expand(args: &Args, segment: &Segment) -> anyhow::Result<Option<Hot>> {
+    let pool = cairn_indexer::build_pool(args.build_threads.unwrap_or(1) as usize)?;
+    let start = Instant::now();
+    let memory = |bytes| Some(Box::new(HugePages::new(bytes).ok()?) as Box<dyn cairn_engine::hot::Memory>);
+    let hot = segment.expand(memory, &pool, &cairn_engine::Unwatched)?;
+    if let Some(hot) = &hot {
+        let per_node = ratio(hot.bytes(), f64::from(hot.len()));
+        eprintln!("expanded in {:.2} s, {per_node:.0} bytes per vector", start.elapsed().as_secs_f64());
+    }
+    Ok(hot)
 }
 
 fn print(report: &Report) {
@@ -268,12 +295,20 @@ fn build(
 
 struct Bench<'a> {
     segment: &'a Segment,
+    hot: Option<Hot>,
     queries: &'a Matrix,
     filter: Option<Filter>,
     k: usize,
 }
 
 impl Bench<'_> {
+    fn search(&self, query: &VectorQuery) -> anyhow::Result<Found> {
+        Ok(match &self.hot {
+            Some(hot) => self.segment.search_hot(hot, query, &cairn_engine::Unwatched)?,
+            None => self.segment.search(query, &cairn_engine::Unwatched)?,
+        })
+    }
+
     fn query(&self, row: usize, ef: Option<u32>, exact: bool) -> VectorQuery {
         VectorQuery {
             vector: self.queries.row(row).to_vec(),
@@ -325,7 +360,7 @@ impl Bench<'_> {
         let mut qps_runs = Vec::new();
         for _ in 0..args.repeat {
             for query in queries.iter().take(50) {
-                self.segment.search(query, &cairn_engine::Unwatched)?;
+                self.search(query)?;
             }
             let start = Instant::now();
             let share = queries.len().div_ceil(args.threads as usize);
@@ -347,7 +382,7 @@ impl Bench<'_> {
     fn answer(&self, queries: &[VectorQuery]) -> anyhow::Result<Vec<Answer>> {
         let one = |query: &VectorQuery| {
             let start = Instant::now();
-            let found = self.segment.search(query, &cairn_engine::Unwatched)?;
+            let found = self.search(query)?;
             Ok(Answer {
                 time: start.elapsed(),
                 hits: found.hits,

@@ -24,9 +24,10 @@ pub use prometheus::render;
 /// The statuses that this server answers with; others are counted as the last, 0.
 const STATUSES: [u16; 15] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500, 501, 503, 0];
 
-const STRATEGIES: [(Strategy, &str); 5] = [
+const STRATEGIES: [(Strategy, &str); 6] = [
     (Strategy::Graph, "graph"),
     (Strategy::FilteredGraph, "filtered_graph"),
+    (Strategy::Hot, "hot"),
     (Strategy::Scan, "scan"),
     (Strategy::Exact, "exact"),
     (Strategy::Nothing, "nothing"),

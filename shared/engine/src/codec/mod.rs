@@ -64,6 +64,7 @@
 //!
 //! Every step is orthogonal, so P keeps inner products.
 
+mod decoded;
 mod quantizer;
 mod query;
 mod rotation;

@@ -29,6 +29,8 @@ pub struct Query {
     bias_weight: f32,
     coarse_weight: f32,
     fine_weight: f32,
+    /// What one step of the planes stands for.
+    step: f32,
 }
 
 impl fmt::Debug for Query {
@@ -71,6 +73,7 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
         bias_weight,
         coarse_weight: finite(times * step * 256.0),
         fine_weight: finite(times * step),
+        step: finite(step),
     }
 }
 
@@ -83,6 +86,27 @@ fn split(steps: f32) -> (i8, i8) {
 }
 
 impl Query {
+    /// Dimensions of the codes.
+    pub(crate) fn len(&self) -> usize {
+        self.plane.len()
+    }
+
+    /// The turned query `P(q - a c)`, to 16 bits of its largest component.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f32> {
+        let steps = self.plane.iter().zip(&self.rest).map(|(&plane, &rest)| 256 * i16::from(plane) + i16::from(rest));
+        steps.map(|steps| self.step * f32::from(steps))
+    }
+
+    /// The share `a` of the centre that was taken off; for Dot and Cosine.
+    pub(crate) fn share(&self) -> f32 {
+        -self.bias_weight
+    }
+
+    /// The distance of the centre.
+    pub(crate) fn at_centre(&self) -> f32 {
+        self.base
+    }
+
     /// An estimate of the distance to a record's vector from its high nibbles. Smaller is nearer; the same quantity as
     /// the exact distance (an estimate of a squared distance may fall a little below 0).
     ///

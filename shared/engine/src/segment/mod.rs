@@ -4,6 +4,7 @@ mod builder;
 mod clusters;
 mod describe;
 mod head;
+mod hot;
 mod layout;
 mod reader;
 mod search;

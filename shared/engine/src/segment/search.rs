@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `ef` where neither the request nor `k` asks for more.
-const EF_DEFAULT: usize = 256;
+pub(super) const EF_DEFAULT: usize = 256;
 /// Up to so many allowed points an exact scan costs less than scoring codes first.
 const EXACT_POINTS_MAX: u64 = 256;
 /// Candidates per hit that a walk or scan over codes keeps at least: the true nearest are practically always among twice
@@ -24,8 +24,8 @@ const COARSE_PER_HIT: usize = 2;
 const FINE_PER_HIT: usize = 4;
 const FINE_MIN: usize = 48;
 /// Candidates per hit that are scored by the original vector, and the least of them.
-const EXACT_PER_HIT: usize = 2;
-const EXACT_MIN: usize = 24;
+pub(super) const EXACT_PER_HIT: usize = 2;
+pub(super) const EXACT_MIN: usize = 24;
 /// Points between two looks at the watch.
 const WATCH_EVERY: usize = 2_048;
 
@@ -45,6 +45,8 @@ pub enum Strategy {
     Graph,
     /// The graph, with a filter at the result pool.
     FilteredGraph,
+    /// The graph expanded in memory, with or without a filter.
+    Hot,
     /// All allowed points' codes, then rescoring.
     Scan,
     /// Exact distances to all allowed points.
@@ -55,7 +57,7 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 5] = [Self::Graph, Self::FilteredGraph, Self::Scan, Self::Exact, Self::Nothing];
+    pub const ALL: [Self; 6] = [Self::Graph, Self::FilteredGraph, Self::Hot, Self::Scan, Self::Exact, Self::Nothing];
 
     /// The name in telemetry.
     #[must_use]
@@ -63,6 +65,7 @@ impl Strategy {
         match self {
             Self::Graph => "graph",
             Self::FilteredGraph => "filtered_graph",
+            Self::Hot => "hot",
             Self::Scan => "scan",
             Self::Exact => "exact",
             Self::Nothing => "nothing",
@@ -103,7 +106,9 @@ impl Segment {
             Strategy::Nothing => Vec::new(),
             Strategy::Exact => search.exhaustive(allowed.as_ref())?,
             Strategy::Scan => search.scan(allowed.as_ref(), query.params)?,
-            Strategy::Graph | Strategy::FilteredGraph => search.graph(allowed.as_ref(), query.params)?,
+            Strategy::Graph | Strategy::FilteredGraph | Strategy::Hot => {
+                search.graph(allowed.as_ref(), query.params)?
+            }
         };
         if let Some(threshold) = query.score_threshold {
             let metric = self.params().distance;
@@ -123,7 +128,7 @@ impl Segment {
 
     /// Exact distances from `query`, normalised where the metric wants that. Bytes are compared with bytes, so a
     /// uint8 query stays as it came: its cosine does not need a unit vector.
-    fn exact(&self, query: &[f32]) -> Result<Exact<'_>> {
+    pub(super) fn exact(&self, query: &[f32]) -> Result<Exact<'_>> {
         check(query, self.params().size as usize)?;
         let bytes = self.params().datatype == Datatype::Uint8;
         let unit = if bytes { None } else { unit(query, self.params().distance) };
@@ -132,7 +137,7 @@ impl Segment {
 
     /// Exact when asked for or when there is little to do; a scan below Qdrant's `full_scan_threshold` (kilobytes
     /// of f32 vectors); the graph otherwise.
-    fn plan(&self, allowed: Option<&RoaringBitmap>, params: SearchParams) -> Strategy {
+    pub(super) fn plan(&self, allowed: Option<&RoaringBitmap>, params: SearchParams) -> Strategy {
         let matching = allowed.map_or(u64::from(self.len()), RoaringBitmap::len);
         let kilobytes = matching * u64::from(self.params().size) * 4 / 1_024;
         let few = kilobytes <= u64::from(self.params().hnsw.full_scan_threshold);
