@@ -104,8 +104,7 @@ const fn first(task: usize) -> u32 {
 
 /// The points that walks may start from.
 fn entries(points: u32) -> impl Iterator<Item = u32> {
-    #[expect(clippy::cast_possible_truncation, reason = "a constant")]
-    let step = points.div_ceil(ENTRIES_MAX as u32).max(1);
+    let step = points.div_ceil(ENTRIES_MAX).max(1);
     (step / 2..points).step_by(step as usize)
 }
 

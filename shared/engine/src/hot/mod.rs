@@ -45,7 +45,7 @@ pub use expansion::Plan;
 pub use search::{Options, Walked};
 
 /// Neighbours of the root at most.
-pub const ENTRIES_MAX: usize = 2_048;
+pub const ENTRIES_MAX: u32 = 2_048;
 /// Walks' memory kept for reuse at most.
 const SCRATCH_MAX: usize = 64;
 

@@ -124,7 +124,7 @@ impl Walk<'_> {
     fn run(&mut self, scratch: &mut Scratch, ef: usize, options: &Options<'_>, watch: &dyn Watch) -> Result<()> {
         let Scratch { table, pool, seen, found } = scratch;
         found.clear();
-        let marks = (self.memory.len() / LINE_BYTES >> self.shift) + 1;
+        let marks = ((self.memory.len() / LINE_BYTES) >> self.shift) + 1;
         seen.reset(marks);
         pool.reset(ENTRIES);
         let mut terms = Terms { base: table.root, step: table.step, low: table.low, bound: f32::INFINITY };

@@ -71,7 +71,6 @@ impl Order {
 
     /// Writes 32 signs of one lane, bit `i` for dimension `i`, over the zeros of a unit.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "nibbles")]
     pub fn put(self, unit: &mut [u8; UNIT_BYTES], lane: usize, signs: u32) {
         for quad in 0..4 {
             unit[self.byte(lane, quad)] = (signs >> (4 * quad) & 15) as u8 | (signs >> (16 + 4 * quad) & 15) as u8 * 16;
