@@ -92,7 +92,7 @@ pub struct Hot {
     centre: Vec<f32>,
     /// The root mean square of the stored vectors' lengths.
     length: f32,
-    scratch: Mutex<Vec<Box<Scratch>>>,
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 impl std::fmt::Debug for Hot {
@@ -120,11 +120,11 @@ impl Hot {
         self.bytes
     }
 
-    fn lease(&self) -> Box<Scratch> {
+    fn lease(&self) -> Scratch {
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    fn give_back(&self, scratch: Box<Scratch>) {
+    fn give_back(&self, scratch: Scratch) {
         let mut kept = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < SCRATCH_MAX {
             kept.push(scratch);

@@ -73,7 +73,8 @@ impl Order {
     #[inline]
     pub fn put(self, unit: &mut [u8; UNIT_BYTES], lane: usize, signs: u32) {
         for quad in 0..4 {
-            unit[self.byte(lane, quad)] = (signs >> (4 * quad) & 15) as u8 | (signs >> (16 + 4 * quad) & 15) as u8 * 16;
+            unit[self.byte(lane, quad)] =
+                (signs >> (4 * quad) & 15) as u8 | ((signs >> (16 + 4 * quad) & 15) as u8) << 4;
         }
     }
 }
