@@ -27,7 +27,7 @@ pub use prometheus::render;
 /// The statuses that this server answers with; others are counted as the last, 0.
 const STATUSES: [u16; 15] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500, 501, 503, 0];
 
-const STRATEGIES: [Strategy; 7] = Strategy::ALL;
+const STRATEGIES: [Strategy; Strategy::ALL.len()] = Strategy::ALL;
 
 /// Counters of one endpoint, on cache lines of their own.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 //! No async, no I/O, no clock and no ambient randomness: whoever calls brings the bytes, the threads, the seed and
 //! the cancellation. Modules are layers; lower never imports higher (`tests/layers.rs` checks it):
 //!
-//! `kernel` < `codec` < `cluster` < `graph` < `payload` < `segment` < `merge`
+//! `kernel` < `codec` < `cluster` < `graph` < `hot` < `payload` < `segment` < `merge`
 //!
 //! `error`, `seed` and `watch` lie below all of them.
 
@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod codec;
 mod error;
 pub mod graph;
+pub mod hot;
 pub mod kernel;
 pub mod merge;
 pub mod payload;

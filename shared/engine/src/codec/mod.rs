@@ -65,6 +65,7 @@
 //!
 //! Every step is orthogonal, so P keeps inner products.
 
+mod decoded;
 mod joined;
 mod quantizer;
 mod query;
@@ -183,25 +184,6 @@ impl Codec {
         assert_eq!(high.len(), self.high_bytes(), "bytes of the high record");
         assert_eq!(low.len(), self.low_bytes(), "bytes of the low record");
         quantizer::encode(self, vector, scratch, high, low);
-    }
-
-    /// The vector that two records stand for, `dim` values: the one that was encoded, to within the codes' precision. Values that
-    /// damaged records make infinite or NaN are 0.
-    pub fn decode<'s>(&self, high: &[u8], low: &[u8], scratch: &'s mut Scratch) -> &'s [f32] {
-        if high.len() == self.high_bytes() && low.len() == self.low_bytes() {
-            quantizer::decode(self, high, low, scratch);
-        } else {
-            scratch.rotated.clear();
-            scratch.rotated.resize(self.dim, 0.0);
-        }
-        scratch.rotated.iter_mut().filter(|value| !value.is_finite()).for_each(|value| *value = 0.0);
-        &scratch.rotated
-    }
-
-    /// Replaces `out` by the residual that two records stand for, in the rotated space: [`Codec::padded`] values, fewer for records that
-    /// are too short.
-    pub fn levels(&self, high: &[u8], low: &[u8], out: &mut Vec<f32>) {
-        quantizer::levels(high, low, out);
     }
 
     /// Prepares a query of finite values for scoring records. Cosine queries come normalised.

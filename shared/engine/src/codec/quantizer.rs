@@ -176,28 +176,6 @@ pub(super) fn encode(codec: &Codec, vector: &[f32], scratch: &mut Scratch, high:
     }
 }
 
-/// The opposite of [`encode`], as far as codes tell: the vector that the records stand for. The lengths were checked.
-pub(super) fn decode(codec: &Codec, high: &[u8], low: &[u8], scratch: &mut Scratch) {
-    let rotated = &mut scratch.rotated;
-    levels(high, low, rotated);
-    codec.rotation.invert(rotated);
-    rotated.iter_mut().zip(&codec.centre).for_each(|(value, centre)| *value += centre);
-    rotated.truncate(codec.dim);
-}
-
-/// The residual that the records stand for, in the rotated space.
-pub(super) fn levels(high: &[u8], low: &[u8], out: &mut Vec<f32>) {
-    out.clear();
-    let Some((factor, low)) = low.split_first_chunk::<LOW_FACTOR_BYTES>() else { return };
-    let factor = f32::from_le_bytes(*factor);
-    let planes = high.get(HIGH_FACTOR_BYTES..).unwrap_or(&[]).chunks(BLOCK_BYTES).zip(low.chunks(BLOCK_BYTES));
-    for (high, low) in planes {
-        let level = |high: u8, low: u8| factor * (f32::from(high << 4 | low) - 127.5);
-        out.extend(high.iter().zip(low).map(|(&high, &low)| level(high & 15, low & 15)));
-        out.extend(high.iter().zip(low).map(|(&high, &low)| level(high >> 4, low >> 4)));
-    }
-}
-
 #[inline]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an integer in 0..=255")]
 fn byte(scaled: f32) -> u8 {

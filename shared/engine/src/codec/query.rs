@@ -54,6 +54,8 @@ pub struct Query {
     bias_weight: f32,
     coarse_weight: f32,
     fine_weight: f32,
+    /// What one step of the planes stands for.
+    step: f32,
 }
 
 impl fmt::Debug for Query {
@@ -101,6 +103,7 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
         bias_weight,
         coarse_weight: finite(times * step * 256.0),
         fine_weight: finite(times * step),
+        step: finite(step),
     }
 }
 
@@ -124,6 +127,34 @@ fn split(steps: f32) -> (i8, i8) {
 }
 
 impl Query {
+    /// Dimensions of the codes.
+    pub(crate) const fn len(&self) -> usize {
+        self.padded
+    }
+
+    /// Replaces `out` by the turned query `P(q - a c)`, to 16 bits of its largest component.
+    pub(crate) fn values(&self, out: &mut Vec<f32>) {
+        out.clear();
+        let value = |(&plane, &rest): (&i8, &i8)| self.step * f32::from(256 * i16::from(plane) + i16::from(rest));
+        let blocks = self.plane.chunks(BLOCK_DIMS).zip(self.rest.chunks(BLOCK_DIMS));
+        for (at, (plane, rest)) in (0..self.padded).step_by(BLOCK_DIMS).zip(blocks) {
+            let half = BLOCK_DIMS.min(self.padded - at) / 2;
+            for from in [0, BLOCK_BYTES] {
+                out.extend(plane[from..from + half].iter().zip(&rest[from..from + half]).map(value));
+            }
+        }
+    }
+
+    /// The share `a` of the centre that was taken off; for Dot and Cosine.
+    pub(crate) fn share(&self) -> f32 {
+        -self.bias_weight
+    }
+
+    /// The distance of the centre.
+    pub(crate) fn at_centre(&self) -> f32 {
+        self.base
+    }
+
     /// An estimate of the distance to a record's vector from its high nibbles. Smaller is nearer; the same quantity as
     /// the exact distance (an estimate of a squared distance may fall a little below 0).
     ///

@@ -28,6 +28,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod fastscan;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -195,6 +196,14 @@ pub fn prefetch(bytes: &[u8]) {
     // An unaligned slice ends one line further than its chunks begin.
     if let Some(last) = bytes.last() {
         prefetch_line(last);
+    }
+}
+
+/// The same for all of `bytes`.
+#[inline]
+pub fn prefetch_all(bytes: &[u8]) {
+    for line in bytes.chunks(LINE_BYTES) {
+        prefetch_line(line.as_ptr());
     }
 }
 

@@ -5,6 +5,7 @@ mod calibration;
 mod clusters;
 mod describe;
 mod head;
+mod hot;
 mod layout;
 mod ranking;
 mod reader;

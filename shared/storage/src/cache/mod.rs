@@ -7,6 +7,7 @@
 //! | `download` | parallel ranges into a file or memory, verified on the way |
 //! | `budget` | how much may be in flight |
 //! | `flight` | one download however many ask |
+//! | `huge` | anonymous memory on huge pages, for what is expanded from a segment |
 //! | `mmap` | mapping; the only `unsafe` of this crate |
 //!
 //! A segment is verified (size and xxh3-64) when it is downloaded, and once per process when its file is found. What
@@ -21,6 +22,7 @@ mod budget;
 mod disk;
 mod download;
 mod flight;
+mod huge;
 mod memory;
 mod mmap;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use flight::Flights;
 use memory::Shelf;
 
 pub use download::{DOWNLOAD_BYTES_IN_FLIGHT, RANGE_BYTES, RANGES_IN_FLIGHT};
+pub use huge::HugePages;
 pub use mmap::MappedFile;
 
 /// Most bytes of segments kept in memory because the cache directory failed.

@@ -17,7 +17,7 @@ use super::{
     Segment,
     vectors::{Exact, check, unit},
 };
-use crate::{Result, Watch};
+use crate::{Result, Watch, hot::Hot};
 
 /// One hit inside a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub enum Strategy {
     Graph,
     /// The graph, with a filter at the result pool.
     FilteredGraph,
+    /// The graph as it is expanded in memory, with a filter or without.
+    Hot,
     /// Allowed points of the nearest clusters, outward from the query.
     Clusters,
     /// The graph of the allowed points: through those that are not, to those beyond.
@@ -49,8 +51,16 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them, for tables of counters.
-    pub const ALL: [Self; 7] =
-        [Self::Graph, Self::FilteredGraph, Self::Clusters, Self::TwoHop, Self::Scan, Self::Exact, Self::Nothing];
+    pub const ALL: [Self; 8] = [
+        Self::Graph,
+        Self::FilteredGraph,
+        Self::Hot,
+        Self::Clusters,
+        Self::TwoHop,
+        Self::Scan,
+        Self::Exact,
+        Self::Nothing,
+    ];
 
     /// The name in telemetry.
     #[must_use]
@@ -58,6 +68,7 @@ impl Strategy {
         match self {
             Self::Graph => "graph",
             Self::FilteredGraph => "filtered_graph",
+            Self::Hot => "hot",
             Self::Clusters => "clusters",
             Self::TwoHop => "two_hop",
             Self::Scan => "scan",
@@ -84,7 +95,15 @@ impl Segment {
     /// # Errors
     /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
-        self.search_by(query, None, watch)
+        self.search_in(query, (None, None), watch)
+    }
+
+    /// As [`Segment::search`], walking `hot`, which was expanded from this segment, where a walk without a plan for filters is called for.
+    ///
+    /// # Errors
+    /// As [`Segment::search`].
+    pub fn search_hot(&self, hot: &Hot, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
+        self.search_in(query, (Some(hot).filter(|hot| hot.len() == self.len()), None), watch)
     }
 
     /// As [`Segment::search`], by a plan that the caller chooses, for measurements and tests. A plan that does not fit
@@ -93,6 +112,15 @@ impl Segment {
     /// # Errors
     /// As [`Segment::search`].
     pub fn search_by(&self, query: &VectorQuery, strategy: Option<Strategy>, watch: &dyn Watch) -> Result<Found> {
+        self.search_in(query, (None, strategy), watch)
+    }
+
+    fn search_in(
+        &self,
+        query: &VectorQuery,
+        (hot, strategy): (Option<&Hot>, Option<Strategy>),
+        watch: &dyn Watch,
+    ) -> Result<Found> {
         check(&query.vector, self.params().size as usize)?;
         let unit = unit(&query.vector, self.params().distance);
         let coded = unit.as_deref().unwrap_or(&query.vector);
@@ -105,6 +133,7 @@ impl Segment {
             coded,
             k: query.k.clamp(1, self.len() as usize),
             quantization: query.params.quantization,
+            hot,
             watch,
             scored: 0,
         };
@@ -148,6 +177,8 @@ struct Search<'a> {
     coded: &'a [f32],
     k: usize,
     quantization: QuantizationSearch,
+    /// The graph expanded in memory.
+    hot: Option<&'a Hot>,
     watch: &'a dyn Watch,
     scored: u64,
 }
@@ -160,16 +191,31 @@ impl Search<'_> {
         strategy: Option<Strategy>,
     ) -> Result<(Vec<Hit>, Strategy)> {
         let plan = self.plan(allowed, params, strategy)?;
-        let strategy = plan.strategy();
-        let hits = match plan {
-            Plan::Nothing => Vec::new(),
-            Plan::Exact => self.exhaustive(allowed)?,
-            Plan::Scan => self.scan(allowed)?,
-            Plan::Graph => self.graph(None, self.ef(params))?,
-            Plan::FilteredGraph { bits, ef } => self.graph(Some(&bits), ef)?,
-            Plan::Clusters { bits, open } => self.outward(&bits, open)?,
-            Plan::TwoHop { bits, open, ef } => self.two_hop(&bits, open, ef)?,
+        let mut strategy = plan.strategy();
+        let hits = match (plan, self.hot) {
+            (Plan::Nothing, _) => Vec::new(),
+            (Plan::Exact, _) => self.exhaustive(allowed)?,
+            (Plan::Scan, _) => self.scan(allowed)?,
+            (Plan::Graph, Some(hot)) => {
+                strategy = Strategy::Hot;
+                self.expanded(hot, None, self.ef(params))?
+            }
+            (Plan::FilteredGraph { bits, ef }, Some(hot)) => {
+                strategy = Strategy::Hot;
+                let matching = allowed.map_or(1, RoaringBitmap::len);
+                self.expanded(hot, Some(&bits), widened(ef, matching, self.segment.len()))?
+            }
+            (Plan::Graph, None) => self.graph(None, self.ef(params))?,
+            (Plan::FilteredGraph { bits, ef }, None) => self.graph(Some(&bits), ef)?,
+            (Plan::Clusters { bits, open }, _) => self.outward(&bits, open)?,
+            (Plan::TwoHop { bits, open, ef }, _) => self.two_hop(&bits, open, ef)?,
         };
         Ok((hits, strategy))
     }
+}
+
+/// Candidates to keep so that about `ef` of them are allowed.
+fn widened(ef: usize, matching: u64, points: u32) -> usize {
+    let wide = (ef as u64).saturating_mul(u64::from(points)).div_ceil(matching.max(1));
+    usize::try_from(wide).unwrap_or(usize::MAX)
 }

@@ -38,6 +38,12 @@ impl<'a> Search<'a> {
             |ordinal| crate::kernel::prefetch(codes.low(ordinal)),
             |ordinal| Ok(codes.query.fine(codes.high(ordinal), codes.low(ordinal))),
         )?;
+        self.settle(found)
+    }
+
+    /// The last step: the best of `found`, which is sorted by full code, by their originals.
+    pub(super) fn settle(&mut self, mut found: Vec<Candidate>) -> Result<Vec<Hit>> {
+        let oversampled = self.oversampled();
         let rescored = self.quantization.rescore != Some(false) || self.quantization.ignore;
         if rescored && matches!(self.exact, Exact::Originals(_)) {
             found.truncate(oversampled.unwrap_or(usize::MAX));

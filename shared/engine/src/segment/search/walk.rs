@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     graph::{self, Scorer, SearchOptions},
+    hot::{Hot, Options},
     segment::vectors::Exact,
 };
 
@@ -36,6 +37,20 @@ impl Search<'_> {
         let found = graph::search(&links, &mut scorer, &options, visited, self.watch)?;
         self.scored += scorer.scored;
         self.rescore(found, &codes)
+    }
+
+    /// The graph as it is expanded in memory. Its candidates come with distances by their full codes.
+    pub(super) fn expanded(&mut self, hot: &Hot, bits: Option<&Bits>, ef: usize) -> Result<Vec<Hit>> {
+        let codes = self.codes()?;
+        let metric = self.segment.params().distance;
+        let length = self.coded.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
+        let prepared = (&codes.query, metric, length as f32);
+        let pass = bits.map(|bits| move |ordinal: u32| bits.contains(ordinal));
+        let allowed = pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool);
+        let walked = hot.search(prepared, &Options { ef, k: self.k, allowed }, self.watch)?;
+        self.scored += walked.estimates + walked.hops;
+        self.settle(walked.found)
     }
 
     /// The graph of the allowed points, entered from the most promising clusters that have such.
