@@ -1,9 +1,7 @@
 //! The orthogonal transform, defined in the module's layout.
 
-use std::f32::consts::FRAC_1_SQRT_2;
-
 use super::CODES_MULTIPLE;
-use crate::seed::SplitMix64;
+use crate::{kernel, seed::SplitMix64};
 
 const ROUNDS: usize = 4;
 
@@ -31,7 +29,8 @@ impl Rotation {
         #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
         let scale = (1.0 / (largest_power(padded) as f64).sqrt()) as f32;
         for (round, signs) in signs.chunks_exact_mut(padded).enumerate() {
-            for sign in hadamard_range(signs, round) {
+            let (start, order) = hadamard_range(padded, round);
+            for sign in &mut signs[start..start + order] {
                 *sign *= scale;
             }
         }
@@ -41,33 +40,20 @@ impl Rotation {
     /// Turns `values`, of the padded length, in place.
     pub(super) fn apply(&self, values: &mut [f32]) {
         debug_assert_eq!(values.len(), self.padded);
+        let turn = kernel::get().turn;
         for (round, signs) in self.signs.chunks_exact(self.padded).enumerate() {
-            for (value, sign) in values.iter_mut().zip(signs) {
-                *value *= sign;
-            }
-            hadamard(hadamard_range(values, round));
-            self.butterfly(values);
+            let (start, order) = hadamard_range(self.padded, round);
+            turn(values, signs, start, order);
         }
     }
 
     /// Turns `values` back. Every step is its own inverse.
     pub(super) fn invert(&self, values: &mut [f32]) {
         debug_assert_eq!(values.len(), self.padded);
+        let turn_back = kernel::get().turn_back;
         for (round, signs) in self.signs.chunks_exact(self.padded).enumerate().rev() {
-            self.butterfly(values);
-            hadamard(hadamard_range(values, round));
-            for (value, sign) in values.iter_mut().zip(signs) {
-                *value *= sign;
-            }
-        }
-    }
-
-    fn butterfly(&self, values: &mut [f32]) {
-        if !self.padded.is_power_of_two() {
-            let (left, right) = values.split_at_mut(self.padded / 2);
-            for (v, w) in left.iter_mut().zip(right) {
-                (*v, *w) = ((*v + *w) * FRAC_1_SQRT_2, (*v - *w) * FRAC_1_SQRT_2);
-            }
+            let (start, order) = hadamard_range(self.padded, round);
+            turn_back(values, signs, start, order);
         }
     }
 }
@@ -76,49 +62,15 @@ fn largest_power(padded: usize) -> usize {
     1 << padded.ilog2()
 }
 
-/// The values that the round's Hadamard matrix works on: the first in even rounds, the last in odd ones.
-fn hadamard_range(values: &mut [f32], round: usize) -> &mut [f32] {
-    let order = largest_power(values.len());
-    let start = if round.is_multiple_of(2) { 0 } else { values.len() - order };
-    &mut values[start..start + order]
-}
-
-/// Multiplies by the unscaled Hadamard matrix; the length is a power of two and at least 16.
-fn hadamard(values: &mut [f32]) {
-    // The three smallest strides together, on eight values in registers.
-    for eight in values.as_chunks_mut::<8>().0 {
-        let [a, b, c, d, e, f, g, h] = *eight;
-        let (a, b, c, d) = (a + b, a - b, c + d, c - d);
-        let (e, f, g, h) = (e + f, e - f, g + h, g - h);
-        let (a, b, c, d) = (a + c, b + d, a - c, b - d);
-        let (e, f, g, h) = (e + g, f + h, e - g, f - h);
-        *eight = [a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h];
-    }
-    let mut stride = 8;
-    while stride < values.len() {
-        for pair in values.chunks_exact_mut(2 * stride) {
-            let (left, right) = pair.split_at_mut(stride);
-            for (v, w) in left.iter_mut().zip(right) {
-                (*v, *w) = (*v + *w, *v - *w);
-            }
-        }
-        stride *= 2;
-    }
+/// Which values the round's Hadamard matrix works on, and how many: the first in even rounds, the last in odd ones.
+fn hadamard_range(padded: usize, round: usize) -> (usize, usize) {
+    let order = largest_power(padded);
+    (if round.is_multiple_of(2) { 0 } else { padded - order }, order)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hadamard_is_the_matrix() {
-        let mut values: Vec<f32> = (0..128u8).map(|i| f32::from(i % 23) - 7.0).collect();
-        let expected: Vec<f32> = (0..128usize)
-            .map(|i| values.iter().enumerate().map(|(j, v)| if (i & j).count_ones() % 2 == 1 { -v } else { *v }).sum())
-            .collect();
-        hadamard(&mut values);
-        assert_eq!(values, expected);
-    }
 
     /// The transform as the layout's text says it, slowly and in double precision.
     fn by_the_book(values: &[f32], seed: u64) -> Vec<f64> {

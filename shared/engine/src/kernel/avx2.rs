@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, zero_filled};
+use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, turn, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -21,6 +21,7 @@ pub(super) fn detect() -> Option<Kernel> {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn table() -> Kernel {
+    let (turn, turn_back) = turn::compiled!("avx2,fma,f16c");
     Kernel {
         name: "avx2",
         dot_f32,
@@ -39,6 +40,8 @@ fn table() -> Kernel {
         dots_u4_i8,
         dot_u8_i16,
         unpack,
+        turn,
+        turn_back,
     }
 }
 

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_DIMS, CodeTable, Kernel, LINE_BYTES, common, scalar::unpack};
+use super::{BLOCK_DIMS, CodeTable, Kernel, LINE_BYTES, common, scalar::unpack, turn};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -31,6 +31,7 @@ pub(super) fn detect() -> Option<Kernel> {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn table() -> Kernel {
+    let (turn, turn_back) = turn::compiled!("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
     Kernel {
         name: "avx512",
         dot_f32,
@@ -49,6 +50,8 @@ fn table() -> Kernel {
         dots_u4_i8,
         dot_u8_i16,
         unpack,
+        turn,
+        turn_back,
     }
 }
 

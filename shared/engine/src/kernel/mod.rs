@@ -35,11 +35,14 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 pub mod tile;
+mod turn;
 
 use std::fmt;
 use std::sync::LazyLock;
 
 use half::f16;
+
+pub use turn::Turn;
 
 /// Dimensions in one block of nibble codes.
 pub const BLOCK_DIMS: usize = 64;
@@ -92,6 +95,10 @@ pub struct Kernel {
     pub dot_u8_i16: CodeProduct,
     /// Ranks out of packed gaps; see [`Unpack`].
     pub unpack: Unpack,
+    /// One round of the codec's rotation.
+    pub turn: Turn,
+    /// Its inverse.
+    pub turn_back: Turn,
 }
 
 /// Unpacks gaps of `width` bits, at most [`UNPACK_WIDTH_MAX`], from bit `at` of a line: `out[0]` is `first`, each next value the one before, the
@@ -186,7 +193,10 @@ pub fn available() -> Vec<&'static Kernel> {
     TABLES.iter().collect()
 }
 
-/// Asks the CPU to bring the first kilobyte of `bytes` into its nearest cache. A hint: results never depend on it.
+/// Asks the CPU to bring the first kilobyte of `bytes` near. A hint: results never depend on it.
+///
+/// Into the second-level cache where that can be said: a hop wants more lines at once than the first level can wait for, and what it then loads
+/// from the second costs little. 2 to 5% more searches per second than the first level on CVE and MNIST.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(PREFETCH_BYTES_MAX)];
@@ -213,7 +223,7 @@ fn prefetch_line(at: *const u8) {
     #[expect(unsafe_code, reason = "an intrinsic over an address")]
     // SAFETY: a prefetch never faults, whatever the address; SSE is part of x86-64.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
     }
     #[cfg(target_arch = "aarch64")]
     #[expect(unsafe_code, reason = "the intrinsic is not stable")]

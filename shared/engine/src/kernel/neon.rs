@@ -13,7 +13,7 @@ use std::arch::{asm, is_aarch64_feature_detected};
 
 use half::f16;
 
-use super::{BLOCK_BYTES, BLOCK_DIMS, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, zero_filled};
+use super::{BLOCK_BYTES, BLOCK_DIMS, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, turn, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -49,6 +49,8 @@ fn table() -> Kernel {
         dots_u4_i8,
         dot_u8_i16,
         unpack,
+        turn: turn::BASELINE.0,
+        turn_back: turn::BASELINE.1,
     }
 }
 

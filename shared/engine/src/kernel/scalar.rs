@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK_BYTES, CodeTable, Kernel, LINE_BYTES, UNPACK_WIDTH_MAX, blocks, common};
+use super::{BLOCK_BYTES, CodeTable, Kernel, LINE_BYTES, UNPACK_WIDTH_MAX, blocks, common, turn};
 
 pub(super) fn table() -> Kernel {
     Kernel {
@@ -23,6 +23,8 @@ pub(super) fn table() -> Kernel {
         dots_u4_i8,
         dot_u8_i16,
         unpack,
+        turn: turn::BASELINE.0,
+        turn_back: turn::BASELINE.1,
     }
 }
 

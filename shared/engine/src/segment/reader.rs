@@ -307,6 +307,11 @@ impl Segment {
         Links::open(self.bytes(SectionKind::Links)?, self.len())
     }
 
+    /// The links, which were checked when the segment was opened.
+    pub(super) fn checked_links(&self) -> Result<Links<'_>> {
+        Links::view(self.bytes(SectionKind::Links)?)
+    }
+
     pub(super) fn fields(&self) -> Result<Fields<'_>> {
         Fields::open(self.bytes(SectionKind::Fields)?, self.len())
     }

@@ -52,10 +52,14 @@ impl Header {
         out.resize(end, 0);
     }
 
+    /// Reads the header, of a section that was checked.
+    pub(super) fn read(section: &[u8]) -> Result<Self> {
+        Ok(Self { points: u32_at(section, 0)?, entry_point: u32_at(section, 4)?, levels: u32_at(section, 8)? })
+    }
+
     /// Reads and checks the header.
     pub(super) fn decode(section: &[u8]) -> Result<Self> {
-        let header =
-            Self { points: u32_at(section, 0)?, entry_point: u32_at(section, 4)?, levels: u32_at(section, 8)? };
+        let header = Self::read(section)?;
         if header.entry_point >= header.points {
             return Err(corrupt(4, format!("entry point {} of {} points", header.entry_point, header.points)));
         }
@@ -79,10 +83,10 @@ impl Entry {
         out.resize(end, 0);
     }
 
-    /// Reads the entry of `level` and checks what concerns it alone.
-    pub(super) fn decode(section: &[u8], level: u32) -> Result<Self> {
+    /// Reads the entry of `level`, of a section that was checked.
+    pub(super) fn read(section: &[u8], level: u32) -> Result<Self> {
         let at = HEADER_BYTES * (level as usize + 1);
-        let entry = Self {
+        Ok(Self {
             nodes: u32_at(section, at)?,
             degree_max: u32_at(section, at + 4)?,
             line_bytes: u32_at(section, at + 8)?,
@@ -90,7 +94,13 @@ impl Entry {
             overflow_bytes: u64_at(section, at + 24)?,
             links: u64_at(section, at + 32)?,
             packed_bits: u64_at(section, at + 40)?,
-        };
+        })
+    }
+
+    /// Reads the entry of `level` and checks what concerns it alone.
+    pub(super) fn decode(section: &[u8], level: u32) -> Result<Self> {
+        let at = HEADER_BYTES * (level as usize + 1);
+        let entry = Self::read(section, level)?;
         let line = entry.line_bytes as usize;
         if entry.nodes == 0 {
             return Err(corrupt(at, format!("level {level} has no nodes")));

@@ -21,7 +21,7 @@ const ENTRIES_MIN: usize = 32;
 impl Search<'_> {
     /// HNSW over coarse codes, or over originals where there are no codes; with a filter at the result pool.
     pub(super) fn graph(&mut self, bits: Option<&Bits>, ef: usize) -> Result<Vec<Hit>> {
-        let links = self.segment.links()?;
+        let links = self.segment.checked_links()?;
         let pass = bits.map(|bits| move |ordinal: u32| bits.contains(ordinal));
         let options = SearchOptions { ef, allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool) };
         let visited = &self.segment.visited;
@@ -82,7 +82,7 @@ impl Search<'_> {
         self.score(scorer, &ordinals, &mut batch)?;
         let mut entries = batch.nearest.sorted();
         entries.sort_unstable_by(nearer);
-        let (links, visited) = (self.segment.links()?, &self.segment.visited);
+        let (links, visited) = (self.segment.checked_links()?, &self.segment.visited);
         graph::two_hop(&links, scorer, &entries, (ef, |ordinal| bits.contains(ordinal)), visited, self.watch)
     }
 }
