@@ -7,10 +7,11 @@ use std::{
 
 use cairn_engine::{
     self as engine, Watch,
+    hot::{Hot, Memory},
     segment::{Segment, Strategy},
 };
 use cairn_model::{CollectionSchema, Filter, PointId, Usage, VectorQuery};
-use cairn_storage::{Cached, SegmentEntry};
+use cairn_storage::{Cached, SegmentEntry, cache::HugePages};
 
 use crate::{
     error::{Error, Result},
@@ -108,11 +109,11 @@ impl Leaf {
         hot: Option<&<Self as Expand>::Hot>,
         watch: &dyn Watch,
     ) -> Result<(Vec<Candidate>, Strategy, Usage)> {
-        // Until segments can be expanded there is none that could be given.
-        if let Some(hot) = hot {
-            match *hot {}
-        }
-        let found = self.segment.search(query, watch).map_err(|error| self.wrong(error))?;
+        let found = match hot {
+            Some(hot) => self.segment.search_hot(hot, query, watch),
+            None => self.segment.search(query, watch),
+        };
+        let found = found.map_err(|error| self.wrong(error))?;
         let candidate = |hit: engine::segment::Hit| {
             let id = self.segment.id(hit.ordinal).map_err(|error| self.wrong(error))?;
             // Infinities of huge elements can cancel out to NaN, which has no place in an order: as far as can be.
@@ -188,16 +189,23 @@ impl Leaf {
     }
 }
 
-/// The engine has no expansion yet: 0 bytes say so, and none is ever asked for.
 impl Expand for Leaf {
-    type Hot = std::convert::Infallible;
+    type Hot = Hot;
 
     fn hot_bytes(&self) -> u64 {
-        0
+        self.segment.hot_bytes_max()
     }
 
-    fn expand(&self, _: &rayon::ThreadPool, _: &Stop, _: Grant<'_>) -> Result<Option<Self::Hot>> {
-        Ok(None)
+    fn expand(&self, pool: &rayon::ThreadPool, stop: &Stop, grant: Grant<'_>) -> Result<Option<Hot>> {
+        let memory = |bytes: usize| -> Option<Box<dyn Memory>> {
+            if !grant(bytes as u64) {
+                return None;
+            }
+            let pages = HugePages::new(bytes);
+            let pages = pages.inspect_err(|error| tracing::warn!(segment = self.id, %error, "no memory to expand it"));
+            Some(Box::new(pages.ok()?))
+        };
+        self.segment.expand(memory, pool, stop).map_err(|error| self.wrong(error))
     }
 }
 

@@ -57,10 +57,11 @@ pub struct SearchSettings {
     /// Most bytes of segments on local disk, such as 10GB or 512MiB (default: 10GB; 400MB in Lambda)
     #[arg(long, env = "CAIRN_CACHE_BYTES", value_name = "SIZE")]
     pub cache_bytes: Option<ByteSize>,
-    /// Most bytes of memory for segments that are expanded for speed; 0 turns that off (default: half of what the machine,
-    /// its control group or the function leaves free when the process starts)
-    #[arg(long, env = "CAIRN_HOT_BYTES", value_name = "SIZE")]
-    pub hot_bytes: Option<ByteSize>,
+    /// Most bytes of memory for segments that are expanded; 0 turns that off, auto is half of what the machine, its control
+    /// group or the function leaves free when the process starts. Whether it pays is worth measuring on your own data: `cairn
+    /// bench --tier hot` against `--tier warm`
+    #[arg(long, env = "CAIRN_HOT_BYTES", value_name = "SIZE|auto", default_value = "0")]
+    pub hot_bytes: HotBytes,
     /// Ask the kernel to read segments ahead when they are mapped
     #[arg(long, env = "CAIRN_POPULATE")]
     pub populate: bool,
@@ -172,8 +173,10 @@ impl SearchSettings {
     /// What bounds expanded segments. A sixteenth of all memory stays free for whatever else happens.
     #[must_use]
     pub fn heat_limits(&self, memory: Memory) -> HeatLimits {
-        let auto = || memory.free_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN) / 2;
-        let bytes_max = self.hot_bytes.map_or_else(auto, |size| size.0);
+        let bytes_max = match self.hot_bytes {
+            HotBytes::AtMost(size) => size.0,
+            HotBytes::Auto => memory.free_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN) / 2,
+        };
         let reserve_bytes = memory.most_bytes().unwrap_or(MEMORY_BYTES_UNKNOWN) / 16;
         HeatLimits { bytes_max, reserve_bytes: reserve_bytes.min(RESERVE_BYTES_MAX), memory }
     }
@@ -191,6 +194,35 @@ impl HttpSettings {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.request_timeout)
+    }
+}
+
+/// Memory for expanded segments.
+///
+/// None by default: where the codes that a walk touches stay in the processor's caches, it is faster on compact codes and
+/// links than on a copy many times their size. The copy is for segments far larger than the caches, on machines with memory to spare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HotBytes {
+    /// So much; 0 turns the tier off.
+    AtMost(ByteSize),
+    /// A share of what is free.
+    Auto,
+}
+
+impl Default for HotBytes {
+    fn default() -> Self {
+        Self::AtMost(ByteSize(0))
+    }
+}
+
+impl FromStr for HotBytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            size => size.parse().map(Self::AtMost).map_err(|why: String| format!("{why}; a size or auto is expected")),
+        }
     }
 }
 
@@ -241,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hot_tier_takes_half_of_what_is_free_unless_told_otherwise() {
+    fn the_hot_tier_takes_what_it_is_given_or_half_of_what_is_free() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("proc")).unwrap();
         std::fs::write(dir.path().join("proc/meminfo"), "MemAvailable: 8388608 kB\n").unwrap();
@@ -249,8 +281,9 @@ mod tests {
             let limits = parse(arguments).unwrap().search.heat_limits(Memory::under(dir.path(), lambda));
             (limits.bytes_max, limits.reserve_bytes)
         };
-        assert_eq!(limits(&[], None), (4 << 30, 512 << 20));
-        assert_eq!(limits(&[], Some(2 << 30)), (1 << 30, 128 << 20));
+        assert_eq!(limits(&[], None), (0, 512 << 20), "nothing by default");
+        assert_eq!(limits(&["--hot-bytes", "auto"], None), (4 << 30, 512 << 20));
+        assert_eq!(limits(&["--hot-bytes", "auto"], Some(2 << 30)), (1 << 30, 128 << 20));
         assert_eq!(limits(&["--hot-bytes", "3GB"], None).0, 3 * GB);
         assert_eq!(limits(&["--hot-bytes", "0"], None).0, 0);
         assert!(parse(&["--hot-bytes", "much"]).unwrap_err().contains("--hot-bytes"));

@@ -8,12 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_engine::segment::{Builder, Segment};
+use anyhow::Context;
+use cairn_engine::{
+    Unwatched,
+    hot::{Hot, Memory},
+    segment::{Builder, Segment},
+};
 use cairn_indexer::{
     Progress as _, Stage,
     source::{self, Batch, Files},
 };
 use cairn_model::{CollectionSchema, HnswConfig, Payload, PointId, VectorParams};
+use cairn_storage::cache::{HugePages, MappedFile};
 
 use super::{Args, peak::Peak};
 use crate::progress::Progress;
@@ -70,9 +76,43 @@ pub(super) fn build(args: &Args, queries: &Matrix, folder: &Path, progress: &Pro
     drop(out);
     let seconds = (pushing + start.elapsed()).as_secs_f64();
     let peak_bytes = peak.bytes();
-    let mapped = cairn_storage::cache::MappedFile::open(&path, true)?;
+    let mapped = MappedFile::open(&path, true)?;
     let segment = Segment::open(Arc::new(mapped))?;
     Ok(Built { segment, seconds, threads: u32::try_from(threads)?, peak_bytes })
+}
+
+/// A segment expanded in memory, and what that took.
+pub(super) struct Expanded {
+    pub(super) hot: Hot,
+    pub(super) seconds: f64,
+}
+
+impl Expanded {
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    pub(super) fn bytes_per_vector(&self) -> f64 {
+        self.hot.bytes() as f64 / f64::from(self.hot.len())
+    }
+}
+
+/// Expands a segment as a searcher does, on `threads` threads.
+pub(super) fn expand(segment: &Segment, threads: u32) -> anyhow::Result<Expanded> {
+    let pool = cairn_indexer::build_pool(threads as usize)?;
+    let mut refused = None;
+    let memory = |bytes| match HugePages::new(bytes) {
+        Ok(pages) => Some(Box::new(pages) as Box<dyn Memory>),
+        Err(error) => {
+            refused = Some(error);
+            None
+        }
+    };
+    let start = Instant::now();
+    let hot = segment.expand(memory, &pool, &Unwatched)?;
+    let seconds = start.elapsed().as_secs_f64();
+    match (hot, refused) {
+        (Some(hot), _) => Ok(Expanded { hot, seconds }),
+        (None, Some(error)) => Err(error).context("no memory to expand the segment in"),
+        (None, None) => anyhow::bail!("--tier hot: there are no codes of these vectors to expand; use warm"),
+    }
 }
 
 /// A builder that holds the base file, and the time that it took apart from reading.

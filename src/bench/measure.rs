@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cairn_engine::{
     Unwatched,
+    hot::Hot,
     segment::{Found, Hit, Segment},
 };
 use cairn_model::{Filter, QuantizationSearch, SearchParams, VectorQuery};
@@ -44,6 +45,8 @@ pub(super) struct Run {
 /// All that stays the same from width to width.
 pub(super) struct Bench<'a> {
     pub(super) segment: &'a Segment,
+    /// The segment expanded in memory, when that is measured.
+    pub(super) hot: Option<&'a Hot>,
     pub(super) queries: &'a Matrix,
     pub(super) filter: Option<Filter>,
     pub(super) k: usize,
@@ -139,7 +142,10 @@ impl Bench<'_> {
 
     /// In the tier that is measured.
     fn search(&self, query: &VectorQuery) -> anyhow::Result<Found> {
-        Ok(self.segment.search(query, &Unwatched)?)
+        Ok(match self.hot {
+            Some(hot) => self.segment.search_hot(hot, query, &Unwatched)?,
+            None => self.segment.search(query, &Unwatched)?,
+        })
     }
 
     fn answer(&self, query: &VectorQuery) -> anyhow::Result<Answer> {

@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod fixture;
 mod freshness;
+mod hot;
 mod lambda;
 mod quantization;
 mod recall;

@@ -161,25 +161,6 @@ fn collections_without_originals_are_answered_from_codes() {
 }
 
 #[test]
-fn the_hot_tiers_budget_is_a_setting_and_its_gauges_are_there() {
-    let place = Place::local();
-    let corpus = Corpus::new(300, DIM, "first");
-    place.index(&corpus, &Index::default());
-    let server = place.serve(&Serve { more: &["--hot-bytes", "0"], ..Serve::default() });
-    for query in corpus.queries.iter().cycle().take(50) {
-        server.query("stones", &json!({ "query": query })).ok();
-    }
-    let hot = &server.get("/telemetry").ok().result()["cairn"]["hot"].clone();
-    assert_eq!(*hot, json!({"bytes": 0, "segments": 0, "expansions": 0, "drops": 0}), "0 turns it off");
-    let metrics = server.request("GET", "/metrics").send().unwrap().text().unwrap();
-    for line in ["cairn_hot_bytes 0", "cairn_hot_segments 0", "cairn_hot_expansions_total 0", "cairn_hot_drops_total 0"]
-    {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
-    }
-    place.cairn("serve", &["--hot-bytes", "lots"]).refused(&["--hot-bytes", "lots"]);
-}
-
-#[test]
 fn bench_measures_recall_targets_codes_and_memory() {
     let folder = tempfile::tempdir().unwrap();
     let corpus = Corpus::new(1_500, DIM, "first");
@@ -222,8 +203,17 @@ fn bench_measures_recall_targets_codes_and_memory() {
     let none = report(&["--ef", "400", "--originals", "none", "--preset", "speed"]);
     assert!(figure(&none, "recall") > 0.9, "{none}");
 
-    let shown = bench(&["--recall-target", "0.95"]).ok().stdout;
-    assert!(shown.contains("@0.95") && shown.contains("p90 us"), "{shown}");
+    let warm = report(&["--ef", "400"]);
+    let hot = report(&["--ef", "400", "--tier", "hot"]);
+    assert_eq!((&hot["tier"], &hot["runs"][0]["strategy"]), (&json!("hot"), &json!("hot")));
+    assert_eq!((&warm["hot_bytes_per_vector"], &warm["expand_s"]), (&Value::Null, &Value::Null));
+    assert_eq!(hot["bytes"], warm["bytes"], "nothing on disk changes");
+    // Sixteen neighbours' one-bit codes at least beside a point's own 8-bit code.
+    assert!(hot["hot_bytes_per_vector"].as_f64().unwrap() > (16 * DIM / 8 + DIM) as f64, "{hot}");
+    assert!(hot["expand_s"].as_f64().unwrap() > 0.0 && figure(&hot, "recall") > 0.97, "{hot}");
+
+    let shown = bench(&["--tier", "hot", "--recall-target", "0.95"]).ok().stdout;
+    assert!(shown.contains("@0.95") && shown.contains("p90 us") && shown.contains("expanded in"), "{shown}");
     for (more, culprit) in [
         (["--tier", "cold"], "no cold tier yet"),
         (["--originals", "some"], "keep or none"),

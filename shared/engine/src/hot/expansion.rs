@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Error, Result, Watch,
+    codec::Codec,
     kernel::fastscan::{self, Edge, FastScan, LANES, TAIL_BYTES},
 };
 
@@ -53,6 +54,15 @@ impl Plan {
             return Err(Error::invalid("segment", format!("{at} lines are too many to be expanded in memory")));
         }
         Ok(Self { shape, addresses, lines: at })
+    }
+
+    /// Bytes of so many points with so many neighbours each.
+    #[must_use]
+    pub fn bytes_max(codec: &Codec, points: u32, neighbours: u32) -> u64 {
+        let shape = Shape::new(codec);
+        let lines = |neighbours: u32| shape.lines(neighbours as usize) as u64;
+        let root = lines(points.min(ENTRIES_MAX));
+        u64::from(points).saturating_mul(lines(neighbours)).saturating_add(root).saturating_mul(LINE_BYTES as u64)
     }
 
     /// Bytes that the expansion fills.

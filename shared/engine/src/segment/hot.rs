@@ -7,13 +7,11 @@ use crate::{
 };
 
 impl Segment {
-    /// Bytes that [`Segment::expand`] would ask for; 0 for a segment without codes, which cannot be expanded. Reads all links.
-    ///
-    /// # Errors
-    /// [`crate::Error::Corrupt`], [`crate::Error::Cancelled`].
-    pub fn hot_bytes(&self, pool: &rayon::ThreadPool, watch: &dyn Watch) -> Result<usize> {
-        let Some(compact) = self.compact()? else { return Ok(0) };
-        Ok(pool.install(|| Plan::new(&compact, watch))?.bytes())
+    /// Bytes that [`Segment::expand`] would ask for if every point had all the links it may have, told without reading any; 0
+    /// for a segment without codes, which cannot be expanded.
+    #[must_use]
+    pub fn hot_bytes_max(&self) -> u64 {
+        self.codec.as_ref().map_or(0, |codec| Plan::bytes_max(codec, self.len(), 3 * self.params().hnsw.m))
     }
 
     /// Expands the graph in memory for [`Segment::search_hot`], on the threads of `pool`. `memory` is asked once, for a number
