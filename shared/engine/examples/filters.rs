@@ -2,13 +2,14 @@
 //! of the true neighbours it found, how fast, and how many points it scored.
 //!
 //! ```text
-//! cargo run --release -p cairn-engine --example filters -- DATA_FOLDER [--sets cve,mnist] [--plan clusters] [--json FILE] [--export FOLDER]
+//! cargo run --release -p cairn-engine --example filters -- DATA_FOLDER [--sets cve,mnist] [--plan clusters] [--json FILE] [--export FOLDER] [--segments FOLDER]
 //! ```
 //!
 //! Filters are ranges of integer payload fields. `random` is a random permutation: a filter that has nothing to do with
 //! the query. `near0` to `near7` are the ranks of every point's distance to one of eight anchors, which are queries; each
 //! is asked by the queries nearest to it, for the points nearest to the anchor (positive correlation) or farthest from it
-//! (negative). `--export` writes fields, filters and true neighbours for measuring other engines on the same.
+//! (negative). `--export` writes fields, filters and true neighbours for measuring other engines on the same, `--segments`
+//! keeps the built segments for the next run. Times are of the fastest of some rounds.
 
 #![expect(
     clippy::unwrap_used,
@@ -119,7 +120,8 @@ struct Exam {
 }
 
 impl Exam {
-    fn new(folder: &Path, metric: Distance) -> Self {
+    /// `kept` is a file for the built segment: read if it is there, else written.
+    fn new(folder: &Path, metric: Distance, kept: Option<&Path>) -> Self {
         let (base, queries) = (Matrix::read(folder, "base"), Matrix::read(folder, "queries"));
         let points = base.rows();
         let mut state = 7;
@@ -137,6 +139,10 @@ impl Exam {
             nearest.sort_by(|&a, &b| near[a].total_cmp(&near[b]));
             correlated.push((name, nearest[..QUERIES_PER_ANCHOR].to_vec()));
         }
+        if let Some(bytes) = kept.and_then(|path| fs::read(path).ok()) {
+            let segment = Segment::open(Arc::new(bytes)).unwrap();
+            return Self { segment, queries, points, fields, correlated };
+        }
         let params = VectorParams { datatype: base.datatype, ..VectorParams::new(base.dim as u32, metric) };
         let mut builder = Builder::new("", params, 42);
         for row in 0..points {
@@ -146,6 +152,9 @@ impl Exam {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let mut bytes = Vec::new();
         builder.write(&pool, &Unwatched, &mut bytes).unwrap();
+        if let Some(path) = kept {
+            fs::write(path, &bytes).unwrap();
+        }
         let segment = Segment::open(Arc::new(bytes)).unwrap();
         Self { segment, queries, points, fields, correlated }
     }
@@ -258,7 +267,10 @@ fn main() {
         "set", "correl.", "share", "recall", "qps", "us", "filt us", "scored"
     );
     for (name, folder, metric) in SETS.into_iter().filter(|(name, ..)| sets.split(',').any(|set| set == *name)) {
-        let exam = Exam::new(&data.join(folder), metric);
+        let exam = {
+            let kept = option("--segments").map(|folder| Path::new(&folder).join(name));
+            Exam::new(&data.join(folder), metric, kept.as_deref())
+        };
         let (mut cells, mut truths) = (Vec::new(), Vec::new());
         for correlation in ["none", "positive", "negative"] {
             for &share in &shares {
