@@ -113,6 +113,13 @@ fn segments_of_version_1_open() {
 }
 
 #[test]
+fn segments_of_version_2_open() {
+    check("segment-v2.seg", fixture("segment-v2.seg"));
+    let segment = Segment::open(Arc::new(fixture("segment-v2.seg"))).unwrap();
+    assert_eq!((segment.version(), segment.calibration().entries().is_empty()), (2, false));
+}
+
+#[test]
 fn the_newest_version_has_a_fixture() {
     assert!(folder().join(format!("segment-v{VERSION}.seg")).exists());
 }
