@@ -75,7 +75,7 @@ mod tests;
 
 use cairn_model::Distance;
 
-pub use joined::Factors;
+pub use joined::{Factors, Heads};
 pub use quantizer::Scratch;
 pub use query::{HighRecords, Query};
 

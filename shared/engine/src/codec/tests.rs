@@ -205,6 +205,22 @@ fn records_are_what_the_layout_says() {
 
 /// Errors in units of `|r| |y| / sqrt(p)`: their mean is near 0, their deviation that of 4 and 8 bits.
 #[test]
+fn a_joined_row_gives_both_records_back() {
+    let mut random = Normal(9);
+    for dim in [1, 16, 50, 64, 100, 200] {
+        let codec = Codec::new(Distance::Euclid, random.vector(dim), 3).unwrap();
+        let (high, low) = records(&codec, &random.vector(dim));
+        let mut row = vec![0; codec.padded()];
+        codec.join(&high, &low, &mut row);
+        let heads = Heads::of(&high, &low);
+        let (mut again_high, mut again_low) = (vec![1; high.len()], vec![1; low.len()]);
+        codec.split_high(&row, &heads, &mut again_high);
+        codec.split_low(&row, &heads, &mut again_low);
+        assert_eq!((again_high, again_low), (high, low), "{dim} dimensions");
+    }
+}
+
+#[test]
 fn estimates_are_unbiased_and_tight() {
     let mut normal = Normal(6);
     for (dim, distance) in [64, 100, 384, 784, 1536].into_iter().flat_map(|dim| METRICS.map(|d| (dim, d))) {

@@ -31,7 +31,8 @@ pub struct Coded {
     /// Bytes of a row, a multiple of 64.
     width: usize,
     rows: Vec<u8>,
-    terms: Vec<Terms>,
+    /// Packed, so that they can be asked for ahead as bytes.
+    terms: Vec<[u32; 4]>,
     tile: &'static Tile,
 }
 
@@ -53,6 +54,17 @@ impl Terms {
         Self { factor, bias, half: 0.5 * sum as f32 + row.len() as f32 / 8.0, shift: 128 * sum }
     }
 
+    #[inline]
+    const fn packed(self) -> [u32; 4] {
+        [self.factor.to_bits(), self.bias.to_bits(), self.half.to_bits(), self.shift.cast_unsigned()]
+    }
+
+    #[inline]
+    const fn of([factor, bias, half, shift]: [u32; 4]) -> Self {
+        let [factor, bias, half] = [f32::from_bits(factor), f32::from_bits(bias), f32::from_bits(half)];
+        Self { factor, bias, half, shift: shift.cast_signed() }
+    }
+
     /// The distance of two points, with the second one as the signed side of `product`.
     #[inline]
     #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
@@ -64,19 +76,37 @@ impl Terms {
 }
 
 impl Coded {
-    /// Points from their records, one after another. Inner products are lifted by as much as makes each point's distance to itself
-    /// at least 0, the largest squared length, which no inner product exceeds: for unit vectors half the squared L2.
+    /// Points from their records, one after another; see [`Coded::finish`].
     ///
     /// # Panics
     /// If there are not as many low as high records.
     #[must_use]
     pub fn join(codec: &Codec, high: &[u8], low: &[u8], pool: &ThreadPool) -> Self {
-        let (codes, width) = (codec.padded(), codec.padded().next_multiple_of(WIDTH_MULTIPLE));
+        let mut coded = Self::with_room(codec, high.len() / codec.high_bytes());
+        coded.append(codec, high, low, pool);
+        coded.finish(codec);
+        coded
+    }
+
+    /// None yet, with room for so many.
+    #[must_use]
+    pub fn with_room(codec: &Codec, points: usize) -> Self {
+        let width = codec.padded().next_multiple_of(WIDTH_MULTIPLE);
+        Self { width, rows: Vec::with_capacity(points * width), terms: Vec::with_capacity(points), tile: tile::get() }
+    }
+
+    /// Adds points by their records, one after another.
+    ///
+    /// # Panics
+    /// If there are not as many low as high records.
+    pub fn append(&mut self, codec: &Codec, high: &[u8], low: &[u8], pool: &ThreadPool) {
+        let (codes, width) = (codec.padded(), self.width);
         let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
         let count = high.len() / high_bytes;
         assert!(high.len() == count * high_bytes && low.len() == count * low_bytes, "as many low as high records");
+        let before = self.rows.len();
         // What a row has beyond its codes adds nothing to any product.
-        let mut rows = vec![128u8; count * width];
+        self.rows.resize(before + count * width, 128);
         let terms = |(row, (high, low)): (&mut [u8], (&[u8], &[u8]))| {
             let row = &mut row[..codes];
             let Factors { factor, bias } = codec.join(high, low, row);
@@ -85,22 +115,48 @@ impl Coded {
                 Distance::Dot | Distance::Cosine | Distance::Manhattan => Terms::new(row, factor, -bias),
             }
         };
-        let terms = pool.install(|| {
+        let rows = &mut self.rows[before..];
+        let terms: Vec<Terms> = pool.install(|| {
             let records = high.par_chunks_exact(high_bytes).zip(low.par_chunks_exact(low_bytes));
             rows.par_chunks_exact_mut(width).zip(records).map(terms).collect()
         });
-        let mut coded = Self { width, rows, terms, tile: tile::get() };
+        self.terms.extend(terms.into_iter().map(Terms::packed));
+    }
+
+    /// Once all points are there. Inner products are lifted by as much as makes each point's distance to itself at least 0, the
+    /// largest squared length, which no inner product exceeds: for unit vectors half the squared L2.
+    pub fn finish(&mut self, codec: &Codec) {
         if codec.distance().larger_is_better() {
-            let least = (0..count).map(|ordinal| coded.own_distance(ordinal)).fold(0.0, f32::min);
-            coded.terms.iter_mut().for_each(|terms| terms.bias -= least / 2.0);
+            let least = (0..self.terms.len()).map(|ordinal| self.own_distance(ordinal)).fold(0.0, f32::min);
+            for packed in &mut self.terms {
+                let terms = Terms::of(*packed);
+                *packed = Terms { bias: terms.bias - least / 2.0, ..terms }.packed();
+            }
         }
-        coded
+    }
+
+    /// The codes of the points, each in the first bytes of a row, and the bytes of a row.
+    #[must_use]
+    pub fn into_rows(self) -> (Vec<u8>, usize) {
+        (self.rows, self.width)
+    }
+
+    /// Likewise.
+    #[must_use]
+    pub fn rows(&self) -> (&[u8], usize) {
+        (&self.rows, self.width)
+    }
+
+    /// What a point's distances need.
+    #[inline]
+    fn terms(&self, ordinal: u32) -> Terms {
+        Terms::of(self.terms[ordinal as usize])
     }
 
     /// A point's distance to itself, which may be below 0.
     #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
     fn own_distance(&self, ordinal: usize) -> f32 {
-        let (own, row) = (self.terms[ordinal], &self.rows[ordinal * self.width..][..self.width]);
+        let (own, row) = (Terms::of(self.terms[ordinal]), &self.rows[ordinal * self.width..][..self.width]);
         let mut product = [0];
         (self.tile.gather)(row, row, &[0], &mut product);
         2.0 * own.bias - own.factor * own.factor * (product[0].wrapping_sub(own.shift) as f32 + 2.0 * own.half)
@@ -132,9 +188,9 @@ impl Coded {
             let products = &mut memory.products[..columns * left.len()];
             (self.tile.block)(&self.rows, left, panel, products);
             for (i, (&ordinal, products)) in left.iter().zip(products.chunks_exact(columns.max(1))).enumerate() {
-                let own = self.terms[ordinal as usize];
+                let own = self.terms(ordinal);
                 for (out, (&right, &product)) in memory.distances.iter_mut().zip(right.iter().zip(products)) {
-                    *out = own.distance(right, product);
+                    *out = own.distance(Terms::of(right), product);
                 }
                 each(chunk * BLOCK_ROWS + i, &memory.distances);
             }
@@ -160,23 +216,22 @@ impl Pairs for Coded {
     fn distance(&self, a: u32, b: u32) -> f32 {
         let mut product = [0];
         (self.tile.gather)(&self.rows, self.row(a), &[b], &mut product);
-        self.terms[b as usize].distance(self.terms[a as usize], product[0])
+        self.terms(b).distance(self.terms(a), product[0])
     }
 
     fn distances(&self, a: u32, others: &[u32], out: &mut Vec<f32>) {
         out.clear();
-        let (own, row) = (self.terms[a as usize], self.row(a));
+        let (own, row) = (self.terms(a), self.row(a));
         let mut products = [0i32; CHUNK];
         for others in others.chunks(CHUNK) {
             let products = &mut products[..others.len()];
             (self.tile.gather)(&self.rows, row, others, products);
-            out.extend(
-                others.iter().zip(&*products).map(|(&b, &product)| self.terms[b as usize].distance(own, product)),
-            );
+            out.extend(others.iter().zip(&*products).map(|(&b, &product)| self.terms(b).distance(own, product)));
         }
     }
 
     fn prefetch(&self, ordinal: u32) {
         kernel::prefetch(self.row(ordinal));
+        kernel::prefetch_all(bytemuck::cast_slice(&self.terms[ordinal as usize]));
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Phase, Result, Watch,
     cluster::{self, Clusters, Rows},
-    codec::{Codec, HighRecords, Scratch},
+    codec::{Codec, Heads, HighRecords, Scratch},
     graph::{self, Clustered, Coded, Effort, Links, Pairs},
     payload::{fields::FieldsWriter, ids, rows::RowsWriter},
 };
@@ -25,6 +25,8 @@ use crate::{
 const CLUSTERED_POINTS_MIN: usize = 1_024;
 /// Rows encoded by one task.
 const ENCODE_CHUNK: usize = 256;
+/// Rows whose records are in memory at a time.
+const ENCODE_ROWS: usize = 32 * ENCODE_CHUNK;
 
 /// Collects points, then writes one segment.
 #[derive(Debug)]
@@ -42,9 +44,9 @@ pub struct Builder {
 /// All points' codes, in ordinal order.
 struct Codes {
     codec: Codec,
-    /// High records.
-    high: Vec<u8>,
-    /// Both planes, to build the graph on.
+    /// What the records have beside their codes.
+    heads: Vec<Heads>,
+    /// Both planes, to build the graph on. Whole records are in memory only a few at a time.
     coded: Coded,
     /// The clusters' centroids likewise.
     centroids: Coded,
@@ -169,7 +171,8 @@ impl Builder {
         drop(hnsw);
         writer.section(SectionKind::Links, &links)?;
         let mut calibration = None;
-        if let Some(Codes { codec, high, .. }) = codes {
+        if let Some(Codes { codec, coded, heads, .. }) = codes {
+            let high = high_plane(&codec, coded, &heads);
             let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
             let (high, links) = (HighRecords::new(&high, codec.high_bytes()), Links::open(&links, points)?);
             let parts = Parts { vectors: &self.vectors, codec: &codec, high, links };
@@ -235,12 +238,50 @@ impl Builder {
             return Ok((head, None));
         }
         head.centre = centre(clusters, self.vectors.dim());
-        let dim = self.vectors.dim();
         let codec = Codec::new(self.params.distance, head.centre.clone(), self.seed)?;
         let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
-        let mut high = vec![0u8; self.len() * high_bytes];
-        let mut low = vec![0u8; self.len() * low_bytes];
-        let done = std::sync::atomic::AtomicU64::new(0);
+        let mut coded = Coded::with_room(&codec, self.len());
+        let mut heads = Vec::with_capacity(self.len());
+        let (mut high, mut low) = (Vec::new(), Vec::new());
+        let mut part = writer.begin(SectionKind::CodesHigh);
+        for from in (0..self.len()).step_by(ENCODE_ROWS) {
+            let count = ENCODE_ROWS.min(self.len() - from);
+            high.resize(count * high_bytes, 0);
+            low.resize(count * low_bytes, 0);
+            self.encode(&codec, from, (&mut high, &mut low), pool, watch)?;
+            writer.append(&mut part, &high)?;
+            coded.append(&codec, &high, &low, pool);
+            let records = high.chunks_exact(high_bytes).zip(low.chunks_exact(low_bytes));
+            heads.extend(records.map(|(high, low)| Heads::of(high, low)));
+        }
+        writer.end(&part)?;
+        drop(high);
+        coded.finish(&codec);
+        let (rows, width) = coded.rows();
+        let mut part = writer.begin(SectionKind::CodesLow);
+        for (rows, heads) in rows.chunks(ENCODE_ROWS * width).zip(heads.chunks(ENCODE_ROWS)) {
+            low.resize(heads.len() * low_bytes, 0);
+            for ((row, heads), low) in rows.chunks_exact(width).zip(heads).zip(low.chunks_exact_mut(low_bytes)) {
+                codec.split_low(&row[..codec.padded()], heads, low);
+            }
+            writer.append(&mut part, &low)?;
+        }
+        writer.end(&part)?;
+        let centroids = code_centroids(&codec, &clusters.centroids, pool);
+        Ok((head, Some(Codes { codec, heads, coded, centroids })))
+    }
+
+    /// Encodes the vectors from row `from` on, as many as `high` and `low` have records.
+    fn encode(
+        &self,
+        codec: &Codec,
+        from: usize,
+        (high, low): (&mut [u8], &mut [u8]),
+        pool: &ThreadPool,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
+        let done = std::sync::atomic::AtomicUsize::new(from);
         pool.install(|| {
             high.par_chunks_mut(high_bytes * ENCODE_CHUNK)
                 .zip(low.par_chunks_mut(low_bytes * ENCODE_CHUNK))
@@ -250,24 +291,18 @@ impl Builder {
                         return Err(Error::Cancelled);
                     }
                     let mut scratch = Scratch::default();
-                    let mut vector = vec![0.0; dim];
+                    let mut vector = vec![0.0; codec.dim()];
                     let records = high.chunks_exact_mut(high_bytes).zip(low.chunks_exact_mut(low_bytes));
                     for (i, (high, low)) in records.enumerate() {
-                        let row = u32::try_from(chunk * ENCODE_CHUNK + i).unwrap_or(u32::MAX);
+                        let row = u32::try_from(from + chunk * ENCODE_CHUNK + i).unwrap_or(u32::MAX);
                         self.vectors.read(row, &mut vector);
                         codec.encode(&vector, &mut scratch, high, low);
                     }
-                    let done = done.fetch_add(ENCODE_CHUNK as u64, std::sync::atomic::Ordering::Relaxed);
-                    watch.progress(Phase::Encode, done.min(self.len() as u64), self.len() as u64);
+                    let done = done.fetch_add(ENCODE_CHUNK, std::sync::atomic::Ordering::Relaxed);
+                    watch.progress(Phase::Encode, done.min(self.len()) as u64, self.len() as u64);
                     Ok(())
                 })
-        })?;
-        writer.section(SectionKind::CodesHigh, &high)?;
-        writer.section(SectionKind::CodesLow, &low)?;
-        let coded = Coded::join(&codec, &high, &low, pool);
-        drop(low);
-        let centroids = code_centroids(&codec, &clusters.centroids, pool);
-        Ok((head, Some(Codes { codec, high, coded, centroids })))
+        })
     }
 
     fn write_payload(
@@ -304,6 +339,20 @@ impl Builder {
         writer.section(SectionKind::Fields, &fields.finish())?;
         Ok(())
     }
+}
+
+/// The high records of all points, in the memory of their rows: a record is never longer than a row.
+fn high_plane(codec: &Codec, coded: Coded, heads: &[Heads]) -> Vec<u8> {
+    let (mut rows, width) = coded.into_rows();
+    let bytes = codec.high_bytes();
+    let mut codes = vec![0; codec.padded()];
+    for (i, heads) in heads.iter().enumerate() {
+        codes.copy_from_slice(&rows[i * width..][..codec.padded()]);
+        codec.split_high(&codes, heads, &mut rows[i * bytes..][..bytes]);
+    }
+    rows.truncate(heads.len() * bytes);
+    rows.shrink_to_fit();
+    rows
 }
 
 /// The centroids as codes, to be compared with points.

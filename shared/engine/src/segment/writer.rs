@@ -14,6 +14,13 @@ pub(super) struct Writer<'a> {
     sections: Vec<Section>,
 }
 
+/// A section that is being written.
+pub(super) struct Part {
+    kind: SectionKind,
+    offset: u64,
+    hash: Xxh3,
+}
+
 impl<'a> Writer<'a> {
     pub(super) fn new(out: &'a mut (dyn Write + Send)) -> io::Result<Self> {
         let mut writer = Self { out, hash: Xxh3::new(), offset: 0, sections: Vec::new() };
@@ -23,9 +30,26 @@ impl<'a> Writer<'a> {
 
     /// Appends a section, then zeros up to the next boundary.
     pub(super) fn section(&mut self, kind: SectionKind, bytes: &[u8]) -> io::Result<()> {
-        let (offset, len) = (self.offset, bytes.len() as u64);
-        self.put(bytes)?;
-        self.sections.push(Section { kind, offset, len, checksum: xxh3_64(bytes) });
+        let mut part = self.begin(kind);
+        self.append(&mut part, bytes)?;
+        self.end(&part)
+    }
+
+    /// Begins a section that comes piece by piece; nothing else may be written before its end.
+    pub(super) fn begin(&self, kind: SectionKind) -> Part {
+        Part { kind, offset: self.offset, hash: Xxh3::new() }
+    }
+
+    /// Appends to a section.
+    pub(super) fn append(&mut self, part: &mut Part, bytes: &[u8]) -> io::Result<()> {
+        part.hash.update(bytes);
+        self.put(bytes)
+    }
+
+    /// Ends a section with zeros up to the next boundary.
+    pub(super) fn end(&mut self, part: &Part) -> io::Result<()> {
+        let &Part { kind, offset, ref hash } = part;
+        self.sections.push(Section { kind, offset, len: self.offset - offset, checksum: hash.digest() });
         let gap = usize::try_from(self.offset.next_multiple_of(ALIGN) - self.offset).unwrap_or(0);
         self.put(&[0; 64][..gap])
     }
