@@ -84,6 +84,7 @@ fn check(file: &str, bytes: Vec<u8>) {
     }
     let l2 = kernel::available()[0].l2_f32;
     let open = Filter::from_json(&json!({"must": [{"key": "open", "match": {"value": true}}]})).unwrap();
+    let (mut common, mut nearest_in_all) = (0, 0);
     for row in (0..POINTS).step_by(37) {
         let wanted = point(row).1;
         for filter in [None, Some(&open)] {
@@ -96,11 +97,13 @@ fn check(file: &str, bytes: Vec<u8>) {
             for exact in [true, false] {
                 let found = segment.search(&query(wanted.clone(), filter.cloned(), exact), &Unwatched).unwrap();
                 let ids: Vec<PointId> = found.hits.iter().map(|hit| segment.id(hit.ordinal).unwrap()).collect();
-                let common = ids.iter().filter(|id| nearest.contains(id)).count();
-                assert!(if exact { ids == nearest } else { common >= 9 }, "{file}: row {row}: {ids:?} {nearest:?}");
+                assert!(!exact || ids == nearest, "{file}: row {row}: {ids:?} {nearest:?}");
+                common += ids.iter().filter(|id| nearest.contains(id)).count();
+                nearest_in_all += nearest.len();
             }
         }
     }
+    assert!(common * 100 >= nearest_in_all * 98, "{file}: {common} of {nearest_in_all}");
 }
 
 fn fixture(file: &str) -> Vec<u8> {

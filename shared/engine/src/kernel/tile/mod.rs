@@ -1,6 +1,6 @@
 //! Products of byte rows with byte rows, many at a time: what building a graph spends its time on.
 //!
-//! Rows are codes of one width, a multiple of [`BLOCK_DIMS`](super::BLOCK_DIMS), row after row. The two sides of a product are
+//! Rows are codes of one width, a multiple of [`BLOCK_DIMS`], row after row. The two sides of a product are
 //! not alike: the instructions that are made for this multiply unsigned by signed bytes, so one side is shifted by 128,
 //!
 //! ```text

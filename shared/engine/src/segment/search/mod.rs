@@ -93,7 +93,7 @@ impl Segment {
     /// The `query.k` nearest points that pass the filter and the score threshold.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`], [`Error::Cancelled`].
+    /// [`crate::Error::Invalid`] for a wrong dimension or a non-finite query, [`crate::Error::Corrupt`], [`crate::Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
         self.search_in(query, (None, None), watch)
     }
@@ -149,7 +149,7 @@ impl Segment {
     /// The internal distance of `query` and one row, exact for what is stored.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Corrupt`].
+    /// [`crate::Error::Invalid`] for a wrong dimension or a non-finite query, [`crate::Error::Corrupt`].
     pub fn distance(&self, query: &[f32], ordinal: u32) -> Result<f32> {
         check(query, self.params().size as usize)?;
         let unit = unit(query, self.params().distance);
