@@ -10,14 +10,14 @@ use crate::{Error, Result};
 const EF_DEFAULT: usize = 256;
 /// `ef` at most where the request asks for neither `ef` nor recall.
 const EF_USUAL_MAX: usize = 512;
-/// Up to so many allowed points an exact scan costs less than scoring codes first.
-const EXACT_POINTS_MAX: u64 = 256;
+/// Up to so many allowed points an exact scan costs less than scoring codes first, whose query has to be prepared.
+const EXACT_POINTS_MAX: u64 = 80;
 /// Candidates per hit that a walk or scan over codes keeps at least: the true nearest are practically always among twice
 /// as many by high nibble, and often not among just as many.
 const COARSE_PER_HIT: usize = 2;
 
 // What plans cost, in points scored one after another; measured on sets of 22 to 60 thousand embeddings and images, see
-// docs/decisions/filter-plans.md. These are ratios of times on one machine, so they carry over better than times would.
+// docs/decisions/0005-filter-plans.md. These are ratios of times on one machine, so they carry over better than times would.
 
 /// A point scored in a walk: its code is anywhere in memory, and its place in the pool has to be found.
 const COST_WALKED: f64 = 2.0;
