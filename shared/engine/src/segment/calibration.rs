@@ -34,7 +34,7 @@ const WIDTHS: [u32; 14] = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 
 /// Recall at which wider searches are not measured any more.
 const RECALL_ENOUGH: f32 = 0.9995;
 /// Of the misses that a target allows, the share that is aimed at: real queries may be harder than mixtures.
-const MARGIN: f32 = 0.6;
+const MARGIN: f32 = 0.5;
 /// Coarse candidates that are kept for a query's exact answer.
 const TRUTH_CANDIDATES: usize = 128;
 /// Entries that a section may have.

