@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cairn_model::{Datatype, Payload, PointId, VectorParams, limits};
+use cairn_model::{Datatype, Distance, Payload, PointId, VectorParams, limits};
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
@@ -22,6 +22,9 @@ use crate::{
 };
 
 /// From so many points on, the graph is built from clusters. Below, insertion takes a fraction of a second.
+///
+/// Not under Dot where lengths vary: clusters are made by L2, which is no guide to the largest inner products then. On MNIST under Dot, recall@10
+/// at ef 64 is .954 from clusters, .970 by insertion, with a quarter fewer distances.
 const CLUSTERED_POINTS_MIN: usize = 1_024;
 /// Rows encoded by one task.
 const ENCODE_CHUNK: usize = 256;
@@ -155,7 +158,7 @@ impl Builder {
         let spreads = clusters::spreads(&clusters, &self.vectors, pool);
         let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
         let hnsw = match &codes {
-            Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN => {
+            Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN && self.near_is_near() => {
                 let clustered = Clustered { coded, starts: &clusters.starts, centroids };
                 let effort = Effort::of(self.params.preset);
                 graph::build_clustered(clustered, &self.params.hnsw, effort, self.seed, pool, watch)?
@@ -194,6 +197,11 @@ impl Builder {
         let (bytes, checksum) = writer.finish(points)?;
         watch.progress(Phase::Write, 1, 1);
         Ok(Built { points: u64::from(points), bytes, checksum })
+    }
+
+    /// Whether points that are near by L2 are near by the collection's distance.
+    fn near_is_near(&self) -> bool {
+        self.params.distance != Distance::Dot || self.vectors.lengths_are_alike()
     }
 
     /// Puts ids, vectors and payloads in cluster order.

@@ -102,6 +102,14 @@ impl Vectors {
         self.lift = (0..rows).fold(0.0, |largest: f32, row| largest.max(0.0 - self.stored_distance(row, row)));
     }
 
+    /// Whether, under Dot, all squared lengths are within a fifth of the largest.
+    pub(super) fn lengths_are_alike(&self) -> bool {
+        let rows = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        let squares = (0..rows).map(|row| 0.0 - self.stored_distance(row, row));
+        let (least, most) = squares.fold((f32::INFINITY, 0.0f32), |(least, most), x| (least.min(x), most.max(x)));
+        least >= 0.8 * most
+    }
+
     /// The internal distance of two rows.
     fn stored_distance(&self, a: u32, b: u32) -> f32 {
         let dim = self.dim();
@@ -457,6 +465,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn lengths_are_alike_or_not() {
+        let alike = |rows: &[[f32; 2]]| {
+            let mut vectors = Vectors::new(params(2, Distance::Dot, Datatype::Float32));
+            rows.iter().for_each(|row| vectors.push(row).unwrap());
+            vectors.lengths_are_alike()
+        };
+        assert!(alike(&[[1.0, 0.0], [0.0, 1.05], [0.7, 0.7]]));
+        assert!(!alike(&[[1.0, 0.0], [0.0, 2.0]]) && !alike(&[[1.0, 0.0], [0.0, 0.0]]));
     }
 
     #[test]
