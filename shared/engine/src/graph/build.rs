@@ -1,14 +1,17 @@
 //! Insertion of points, in parallel (Malkov and Yashunin, arXiv 1603.09320, Algorithms 1 to 4).
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
-
 use cairn_model::{HnswConfig, limits::SEGMENT_POINTS_MAX};
 
-use super::{Hnsw, Pairs, Scorer, connect, frontier::Key, level, select::Selector, visited::Scratch, walk::Walk};
-use crate::{Error, Phase, Result, Watch};
+use super::{
+    Hnsw, Pairs, Scorer, connect,
+    frontier::Key,
+    level,
+    select::Selector,
+    tasks::{self, Progress},
+    visited::Scratch,
+    walk::Walk,
+};
+use crate::{Error, Result, Watch};
 
 /// Points that one thread inserts before the others join: a graph that several threads start at once falls apart.
 const ALONE: usize = 256;
@@ -37,15 +40,14 @@ pub fn build(
     let order = level::order(points, hnsw.entry_point(), seed);
     let (alone, together) = order.split_at(ALONE.min(order.len()));
     let total = u64::from(points);
-    let insert = |&point: &u32, memory: &mut Memory| insertion.insert(point, memory);
-    each(alone, None, watch, &insert, &|done| watch.progress(Phase::Graph, done, total))?;
-    let before = alone.len() as u64;
-    each(together, Some(pool), watch, &insert, &|done| watch.progress(Phase::Graph, before + done, total))?;
-    let trim = |&point: &u32, memory: &mut Memory| {
+    let insert = |point, memory: &mut Memory| insertion.insert(point, memory);
+    in_batches(alone, None, &Progress { watch, before: 0, total }, &insert)?;
+    in_batches(together, Some(pool), &Progress { watch, before: alone.len() as u64, total }, &insert)?;
+    let trim = |point, memory: &mut Memory| {
         insertion.trim(point, memory);
         Ok(())
     };
-    each(&order, Some(pool), watch, &trim, &|_| ())?;
+    in_batches(&order, Some(pool), &Progress { watch, before: total, total }, &trim)?;
     connect::connect(pairs, &hnsw, insertion.ef, watch)?;
     Ok(hnsw)
 }
@@ -78,32 +80,17 @@ pub(super) fn upper(pairs: &impl Pairs, hnsw: &Hnsw, ef: usize, seed: u64, watch
 }
 
 /// Runs `work` on all `points`, each thread taking the next batch in order, until done, failed or cancelled.
-fn each(
+fn in_batches(
     points: &[u32],
     pool: Option<&rayon::ThreadPool>,
-    watch: &dyn Watch,
-    work: &(dyn Fn(&u32, &mut Memory) -> Result<()> + Sync),
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &Progress<'_>,
+    work: &(dyn Fn(u32, &mut Memory) -> Result<()> + Sync),
 ) -> Result<()> {
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let failure = Mutex::new(None);
-    let run = || {
-        let mut memory = Memory::default();
-        while let Some(batch) = points[next.fetch_add(BATCH, Relaxed).min(points.len())..].chunks(BATCH).next() {
-            let outcome = if watch.cancelled() { Err(Error::Cancelled) } else { Ok(()) };
-            if let Err(error) = outcome.and_then(|()| batch.iter().try_for_each(|point| work(point, &mut memory))) {
-                next.store(points.len(), Relaxed);
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                return;
-            }
-            progress((done.fetch_add(batch.len(), Relaxed) + batch.len()) as u64);
-        }
-    };
-    match pool {
-        None => run(),
-        Some(pool) => pool.scope(|scope| (0..pool.current_num_threads()).for_each(|_| scope.spawn(|_| run()))),
-    }
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    tasks::each(points.len().div_ceil(BATCH), pool, progress, &|task, memory: &mut Memory| {
+        let batch = &points[task * BATCH..points.len().min((task + 1) * BATCH)];
+        batch.iter().try_for_each(|&point| work(point, memory))?;
+        Ok(batch.len())
+    })
 }
 
 /// One thread's buffers.
