@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use crate::kernel::{ordered, unordered};
+
 /// A distance and an ordinal as one integer whose order is (distance, ordinal), NaN last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u64);
@@ -12,11 +14,7 @@ impl Key {
 
     #[inline]
     pub(super) fn new(distance: f32, ordinal: u32) -> Self {
-        let bits = distance.to_bits();
-        // IEEE 754 floats order like sign-magnitude integers: flip all bits of negatives, the sign of the others.
-        let negative = 0u32.wrapping_sub(bits >> 31);
-        let ordered = bits ^ (negative | 1 << 31);
-        Self(u64::from(ordered) << 32 | u64::from(ordinal))
+        Self(u64::from(ordered(distance)) << 32 | u64::from(ordinal))
     }
 
     #[inline]
@@ -27,9 +25,7 @@ impl Key {
 
     #[inline]
     pub(super) fn distance(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let positive = 0u32.wrapping_sub(ordered >> 31);
-        f32::from_bits(ordered ^ (!positive | 1 << 31))
+        unordered((self.0 >> 32) as u32)
     }
 }
 

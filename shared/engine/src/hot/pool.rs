@@ -1,5 +1,7 @@
 //! The candidates of a walk: the nearest found, in order, and which of them are expanded.
 
+use crate::kernel::{ordered, unordered};
+
 /// An estimate and an address as one integer whose order is that of the estimates; the lowest bit says "expanded".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key(u64);
@@ -8,16 +10,7 @@ impl Key {
     /// `address` is below 2^31; the estimate is a number.
     #[inline]
     fn new(estimate: f32, address: u32) -> Self {
-        Self(u64::from(Self::ordered(estimate)) << 32 | u64::from(address) << 1)
-    }
-
-    /// An integer with the order of floats.
-    #[inline]
-    const fn ordered(estimate: f32) -> u32 {
-        let bits = estimate.to_bits();
-        // IEEE 754 floats order like sign-magnitude integers: flip all bits of negatives, the sign of the others.
-        let negative = 0u32.wrapping_sub(bits >> 31);
-        bits ^ (negative | 1 << 31)
+        Self(u64::from(ordered(estimate)) << 32 | u64::from(address) << 1)
     }
 
     #[inline]
@@ -33,9 +26,7 @@ impl Key {
 
     #[inline]
     const fn estimate(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let positive = 0u32.wrapping_sub(ordered >> 31);
-        f32::from_bits(ordered ^ (!positive | 1 << 31))
+        unordered((self.0 >> 32) as u32)
     }
 }
 
@@ -141,7 +132,7 @@ impl Seen {
     pub(super) fn improve(&mut self, at: usize, estimate: f32) -> bool {
         let Some(mark) = self.marks.get_mut(at) else { return false };
         // 1 more, so that no estimate looks like "expanded".
-        let new = self.generation << 24 | ((Key::ordered(estimate) >> 8) + 1).min(0xFF_FFFF);
+        let new = self.generation << 24 | ((ordered(estimate) >> 8) + 1).min(0xFF_FFFF);
         let better = *mark >> 24 != self.generation || new < *mark;
         if better {
             *mark = new;

@@ -235,6 +235,22 @@ fn prefetch_line(at: *const u8) {
     let _ = at;
 }
 
+/// An integer with the order of floats, NaN last.
+#[inline]
+pub(crate) const fn ordered(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // IEEE 754 floats order like sign-magnitude integers: flip all bits of negatives, the sign of the others.
+    let negative = 0u32.wrapping_sub(bits >> 31);
+    bits ^ (negative | 1 << 31)
+}
+
+/// The float of an [`ordered`] integer.
+#[inline]
+pub(crate) const fn unordered(ordered: u32) -> f32 {
+    let positive = 0u32.wrapping_sub(ordered >> 31);
+    f32::from_bits(ordered ^ (!positive | 1 << 31))
+}
+
 /// The common length of two slices, which should be equal.
 #[inline]
 fn common<'a, A, B>(a: &'a [A], b: &'a [B]) -> (&'a [A], &'a [B]) {
