@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use cairn_indexer::{IndexJob, IndexOptions};
 use cairn_model::{CollectionName, Distance, ErrorKind, PointId};
-use cairn_searcher::{PayloadSelector, Request, Searcher, Server, Settings};
+use cairn_searcher::{PayloadSelector, Request, Searcher, Server, Settings, View};
 use cairn_storage::{Catalog, Store};
 use clap::Parser;
 use serde::Deserialize;
@@ -124,7 +124,7 @@ async fn index_once(store: &Store, name: &CollectionName) -> Result<()> {
 async fn show(searcher: &Searcher, name: &CollectionName, row: usize, vector: Vec<f32>) -> Result<()> {
     let question: Question = serde_json::from_str(QUERIES.lines().nth(row).context("no such question")?)?;
     let request = Request { with_payload: PayloadSelector::All, ..Request::nearest(vector, HITS_SHOWN) };
-    let (found, _) = searcher.query(name, &request).await?;
+    let (found, _) = searcher.query(&View::from(name.clone()), &request).await?;
     println!("\n  \"{}\"", question.text);
     for point in found {
         let payload = point.record.payload.as_deref().context("no payload")?;

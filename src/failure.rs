@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 1 | it failed |
 //! | 2 | it was asked wrongly |
+//! | 3 | a new generation was not good enough to be published |
 //! | 130 | somebody stopped it |
 
 use cairn_model::{ErrorKind, Kind};
@@ -17,6 +18,9 @@ pub(crate) struct Usage(pub(crate) String);
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if error.is::<Usage>() {
         return 2;
+    }
+    if let Some(cairn_indexer::Error::Refused(_)) = error.downcast_ref() {
+        return 3;
     }
     match kind(error) {
         Some(ErrorKind::Cancelled) => 130,
@@ -52,8 +56,12 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
 }
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    if let Some(cairn_indexer::Error::Occupied { .. }) = error.downcast_ref() {
-        return None;
+    match error.downcast_ref() {
+        Some(cairn_indexer::Error::Occupied { .. }) => return None,
+        Some(cairn_indexer::Error::Refused(_)) => {
+            return Some("what is served is as it was; see `cairn reindex --help`");
+        }
+        _ => {}
     }
     match kind(error)? {
         ErrorKind::NotFound => Some("`cairn inspect --store URL` lists the collections of a store"),
@@ -61,6 +69,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         ErrorKind::Unavailable => {
             Some("check the store's URL, --s3-endpoint, keys and region, or the disk's space, and try again")
         }
+        ErrorKind::Full => Some("give the disk more space, and try again"),
         ErrorKind::Corrupt => {
             Some("`cairn inspect --verify` finds damaged segments; index the collection again with --replace")
         }

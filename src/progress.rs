@@ -150,12 +150,18 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    /// For what publishes in the end.
     pub(crate) fn listen() -> Self {
+        Self::announce("nothing will be published")
+    }
+
+    /// When it stops, this is what becomes of the work.
+    pub(crate) fn announce(outcome: &'static str) -> Self {
         let token = CancellationToken::new();
         let cancel = token.clone();
         let listener = tokio::spawn(async move {
             stop_signal().await;
-            eprintln!("stopping: nothing will be published (Ctrl-C again to end at once)");
+            eprintln!("stopping: {outcome} (Ctrl-C again to end at once)");
             cancel.cancel();
             stop_signal().await;
             std::process::exit(130);

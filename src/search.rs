@@ -5,7 +5,8 @@ use cairn_model::{
     CollectionName, PointId, SearchParams, Usage,
     limits::{EF_MAX, LIMIT_MAX},
 };
-use cairn_searcher::{PayloadSelector, Query, Request, ScoredPoint, SearchSettings, Searcher, StoreSettings};
+use cairn_searcher::{PayloadSelector, Query, Request, ScoredPoint, SearchSettings, Searcher, StoreSettings, View};
+use cairn_storage::AsOf;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -19,7 +20,8 @@ const PAYLOAD_COLUMNS: usize = 100;
 #[command(after_help = "Examples:
   cairn search --store ./data --collection digits --vector @queries.npy:3 --limit 5
   cairn search --store s3://bucket/cairn --collection docs --vector '[0.1, 0.2, 0.3]' \\
-      --filter '{\"must\": [{\"key\": \"year\", \"range\": {\"gte\": 2020}}]}' --json")]
+      --filter '{\"must\": [{\"key\": \"year\", \"range\": {\"gte\": 2020}}]}' --json
+  cairn search --store ./data --collection docs --as-of snapshot:before-the-sale --vector @query.json")]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreSettings,
@@ -28,6 +30,9 @@ pub(crate) struct Args {
     /// The collection
     #[arg(long, value_name = "NAME")]
     collection: CollectionName,
+    /// The past of it to search: snapshot:NAME, generation:ULID or time:TIME [default: what it is now]
+    #[arg(long, value_name = "PAST")]
+    as_of: Option<AsOf>,
     /// The query: a JSON array, @FILE with one, or @FILE.npy:ROW
     #[arg(long, value_name = "JSON|@FILE", allow_hyphen_values = true)]
     vector: String,
@@ -81,14 +86,16 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         using: args.using,
         filter: args.filter.as_deref().map(args::filter).transpose()?,
         params: SearchParams { ef: args.ef, exact: args.exact, recall: args.recall, ..SearchParams::default() },
+        partial: false,
         limit: args.limit,
         offset: 0,
         score_threshold: None,
         with_payload: PayloadSelector::All,
         with_vector: cairn_searcher::VectorSelector::None,
+        cost_max: None,
     };
     let searcher = Searcher::open(&args.store, &args.search).await?;
-    let (found, usage) = searcher.query(&args.collection, &request).await?;
+    let (found, usage) = searcher.query(&View { collection: args.collection, as_of: args.as_of }, &request).await?;
     if args.json {
         let points = found.iter().map(|point| Point {
             id: point.record.id,

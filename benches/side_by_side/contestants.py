@@ -127,6 +127,7 @@ class Cairn:
                     "knob": run["ef"],
                     "recall": run["recall"],
                     "seconds": [1.0 / qps for qps in run["qps_runs"]],
+                    "cpu_seconds": [1.0 / qps for qps in run["qps_cpu_runs"]],
                     "distances": run.get("distances"),
                 }
                 for run in report["runs"]

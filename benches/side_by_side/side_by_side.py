@@ -43,7 +43,7 @@ def parsed():
     parser.add_argument("--stored-hnswlib", action="store_true", help="do not measure hnswlib again; for a first look only")
     parser.add_argument("--fresh", action="store_true", help="measure peers again of which a result is stored")
     parser.add_argument("--report", action="store_true", help="measure nothing, write tables and plots from what is stored")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: peers by processor time (busy machine)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: by processor time (busy machine)")
     parser.add_argument("--out", default=str(ROOT / "target/side_by_side"), help="results [target/side_by_side]")
     parser.add_argument("--scratch", help="folder for indexes while they are measured [the system's]")
     args = parser.parse_args()

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use cairn_engine::segment::{Builder, WriteError};
+use cairn_engine::segment::{Builder, Built, WriteError};
 use cairn_model::{CollectionSchema, Payload, VectorParams, limits::SEGMENT_POINTS_MAX};
 use cairn_storage::SegmentEntry;
 use ulid::Ulid;
@@ -34,18 +34,18 @@ pub(crate) struct Site {
     pub(crate) seed: u64,
     /// Memory for one segment under construction.
     pub(crate) build_bytes: u64,
-    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) pool: Arc<rayon::ThreadPool>,
     pub(crate) dir: Arc<Workplace>,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
-/// How many segments each shard becomes: as few as keep the bound. Empty shards have none.
+/// How many segments the shard of each lane becomes: as few as keep the bound. Empty shards have none.
 pub(crate) fn plan(intake: &Intake, params: &VectorParams, limit_bytes: u64) -> Vec<u32> {
     (0..intake.payload_bytes.len())
-        .map(|shard| {
-            let points = intake.spool.records(shard);
-            let bytes = build_bytes(points, params, intake.payload_bytes[shard]);
+        .map(|lane| {
+            let points = intake.spool.records(lane);
+            let bytes = build_bytes(points, params, intake.payload_bytes[lane]);
             let by_bytes = bytes.div_ceil(limit_bytes.max(1));
             let by_points = points.div_ceil(SEGMENT_POINTS_MAX as u64);
             u32::try_from(by_bytes.max(by_points).min(points)).unwrap_or(u32::MAX)
@@ -65,20 +65,24 @@ pub(crate) fn build(
 ) -> Result<()> {
     let (name, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
     let mut number = 0;
-    for (shard, &planned) in plan.iter().enumerate() {
-        let mut left = intake.spool.records(shard);
-        let mut rows = Records::new(intake.spool.read(shard), intake.layout.dim, intake.layout.element);
+    for (lane, &planned) in plan.iter().enumerate() {
+        let shard = intake.first_shard.saturating_add(u32::try_from(lane).unwrap_or(u32::MAX));
+        let region = intake.regions.get(shard as usize).cloned();
+        let mut left = intake.spool.records(lane);
+        let mut rows = Records::new(intake.spool.read(lane), intake.layout.dim, intake.layout.element);
         let share = left.div_ceil(u64::from(planned.max(1)));
         while left > 0 {
             number += 1;
             // Another seed for every segment, the same for the same job.
             let mut builder = Builder::new(name, *params, site.seed.wrapping_add(u64::from(number) - 1));
             left -= fill(&mut builder, &mut rows, share.min(left), params, site)?;
-            let shard = u32::try_from(shard).unwrap_or(u32::MAX);
-            deliver(write(builder, shard, number, site)?)?;
+            let mut file = write(builder, shard, number, site)?;
+            // Rows of a shard come in no order: what holds of it holds of each of its segments.
+            file.entry.region.clone_from(&region);
+            deliver(file)?;
         }
         drop(rows);
-        intake.spool.free(shard);
+        intake.spool.free(lane);
     }
     Ok(())
 }
@@ -115,7 +119,7 @@ fn fill<R: Read>(
     Ok(taken)
 }
 
-fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> Result<SegmentFile> {
+pub(crate) fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> Result<SegmentFile> {
     let id = Ulid::generate().to_string();
     let path = site.dir.path().join(format!("{id}.seg"));
     let disk = |error| Error::disk(&path, error);
@@ -128,7 +132,20 @@ fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> Result<Segme
         Err(WriteError::Sink(error)) => return Err(disk(error)),
     };
     out.flush().map_err(disk)?;
-    let entry =
-        SegmentEntry { id, points: built.points, bytes: built.bytes, checksum: format!("{:016x}", built.checksum) };
-    Ok(SegmentFile { shard, path, entry })
+    Ok(SegmentFile { shard, path, entry: entry(id, &built) })
+}
+
+/// A manifest's line for a segment, without its head.
+pub(crate) fn entry(id: String, built: &Built) -> SegmentEntry {
+    let checksum = format!("{:016x}", built.checksum);
+    SegmentEntry {
+        id,
+        points: built.points,
+        bytes: built.bytes,
+        checksum,
+        head: None,
+        region: None,
+        dead: None,
+        own: false,
+    }
 }

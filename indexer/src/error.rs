@@ -4,6 +4,8 @@ use std::{fmt, io, path::Path};
 
 use cairn_model::{ErrorKind, Kind, PointId};
 
+use crate::Figures;
+
 /// The indexer's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -86,6 +88,9 @@ pub enum Error {
         /// Its points.
         points: u64,
     },
+    /// A new generation that is not good enough to be published.
+    #[error("{}", refusal(.0))]
+    Refused(Box<Figures>),
     /// A point that the engine refuses.
     #[error("point {id}: {source}")]
     Point {
@@ -113,6 +118,21 @@ pub enum Error {
     Cancelled,
 }
 
+fn refusal(figures: &Figures) -> String {
+    let Figures { points, points_before, points_ratio_min, recall_min, samples, .. } = figures;
+    let why = match (figures.points_ratio, figures.recall) {
+        (Some(ratio), _) if ratio < *points_ratio_min => format!(
+            "the source has {points} points, {points_before} are served: a ratio of {ratio:.3}, at least {points_ratio_min} \
+             is demanded (min-points-ratio)"
+        ),
+        (_, Some(recall)) => {
+            format!("recall@10 is {recall:.4} on {samples} points, at least {recall_min} is demanded (min-recall)")
+        }
+        (_, None) => format!("recall@10 could not be measured, at least {recall_min} is demanded (min-recall)"),
+    };
+    format!("refused: {why}; nothing was published")
+}
+
 impl Error {
     /// A malformed source.
     pub(crate) fn malformed(file: &str, at: Place, why: impl Into<String>) -> Self {
@@ -136,6 +156,7 @@ impl Kind for Error {
             Self::Malformed { .. } | Self::Duplicate { .. } | Self::Counts { .. } | Self::Invalid { .. } => {
                 ErrorKind::Invalid
             }
+            Self::Refused(_) => ErrorKind::Invalid,
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Point { source, .. } => source.kind(),
             Self::Engine(error) => error.kind(),

@@ -26,6 +26,7 @@ pub(crate) struct Ledger {
     /// Ids that only ever rise cannot repeat: most files are like that, and nothing needs sorting.
     last: Option<PointId>,
     rising: bool,
+    /// Ids that were noted.
     rows: u64,
 }
 
@@ -36,13 +37,13 @@ impl Ledger {
         Self { spool: Spool::new(1, half, dir), memory_bytes_max: half, last: None, rising: true, rows: 0 }
     }
 
-    /// Notes the next row's id.
-    pub(crate) fn push(&mut self, id: PointId) -> Result<()> {
+    /// Notes a row's id.
+    pub(crate) fn push(&mut self, id: PointId, row: u64) -> Result<()> {
         self.rising &= self.last.is_none_or(|last| last < id);
         self.last = Some(id);
         let mut record = [0u8; RECORD_BYTES];
         record[..17].copy_from_slice(&encode_id(id));
-        record[17..].copy_from_slice(&self.rows.to_le_bytes());
+        record[17..].copy_from_slice(&row.to_le_bytes());
         self.rows += 1;
         self.spool.push(0, &record)
     }
@@ -98,8 +99,8 @@ mod tests {
     fn check(ids: impl IntoIterator<Item = u64>, memory: usize) -> Result<()> {
         let dir = std::env::temp_dir();
         let mut ledger = Ledger::new(memory, &dir);
-        for id in ids {
-            ledger.push(PointId::Num(id))?;
+        for (row, id) in (0..).zip(ids) {
+            ledger.push(PointId::Num(id), row)?;
         }
         ledger.check("f", &dir, &|| false)
     }
@@ -123,8 +124,8 @@ mod tests {
     #[test]
     fn a_check_can_be_cancelled() {
         let mut ledger = Ledger::new(1 << 20, &std::env::temp_dir());
-        for id in [2, 1] {
-            ledger.push(PointId::Num(id)).unwrap();
+        for (row, id) in [2, 1].into_iter().enumerate() {
+            ledger.push(PointId::Num(id), row as u64).unwrap();
         }
         assert!(matches!(ledger.check("f", &std::env::temp_dir(), &|| true), Err(Error::Cancelled)));
     }

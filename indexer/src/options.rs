@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use bytesize::ByteSize;
-use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Preset, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Partition, Preset, VectorParams};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -38,9 +38,13 @@ pub struct IndexOptions {
     /// The vector's name. Default: the unnamed vector
     #[arg(long, value_name = "NAME")]
     pub vector_name: Option<String>,
-    /// Hash partitions of the collection; fixed for its life. Default: 1
+    /// Shards of the collection; fixed for its life. Default: 1
     #[arg(long, value_name = "N")]
     pub shards: Option<u32>,
+    /// What decides to which shard a point belongs: hash of its id, or space, where near points share a shard and a query searches only
+    /// the shards near it. By space the source passes through a temporary file twice, and only cosine and euclid are possible. Default: hash
+    #[arg(long, value_name = "hash|space")]
+    pub partition: Option<Partition>,
     /// HNSW links per point. Default: 16
     #[arg(long)]
     pub m: Option<u32>,
@@ -53,6 +57,11 @@ pub struct IndexOptions {
     /// Publish in place of the points that are there
     #[arg(long)]
     pub replace: bool,
+    /// Refuse what would change the schema of the collection that is there, also when its points are replaced. No flag: a
+    /// reindex sets it.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub keep_schema: bool,
     /// Memory bound, like 512MiB or 4GB. Default: half of what is available
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<ByteSize>,
@@ -120,9 +129,12 @@ impl IndexOptions {
         let name = self.vector_name.as_deref().or(old.map(|(name, _)| name)).unwrap_or_default();
         let shards = self.shards.or(existing.map(|schema| schema.shard_count)).unwrap_or(1);
         let mut schema = CollectionSchema::single(name, params, shards);
+        schema.partition = self.partition.or(existing.map(|schema| schema.partition)).unwrap_or_default();
         if let Some(existing) = existing {
             schema.quantization = existing.quantization;
             schema.vector_quantization.clone_from(&existing.vector_quantization);
+            schema.payload_indexes.clone_from(&existing.payload_indexes);
+            schema.metadata.clone_from(&existing.metadata);
         }
         schema.validate().map_err(schema_error)?;
         Ok(schema)
@@ -164,6 +176,9 @@ pub(crate) fn check_agrees(found: &CollectionSchema, asked: &CollectionSchema) -
     }
     if old.preset != new.preset {
         return differ("preset", old.preset.to_string(), new.preset.to_string());
+    }
+    if found.partition != asked.partition {
+        return differ("partition", found.partition.to_string(), asked.partition.to_string());
     }
     if found.shard_count != asked.shard_count {
         return differ("shards", found.shard_count.to_string(), asked.shard_count.to_string());
@@ -219,13 +234,29 @@ mod tests {
         let first = options.schema(Some(Distance::Dot), &layout, None).unwrap();
         let params = *first.vector().unwrap().1;
         assert_eq!((params.datatype, params.hnsw.m, first.shard_count), (Datatype::Float16, 8, 1));
+        let keyword = cairn_model::PayloadIndex::Type(cairn_model::PayloadType::Keyword);
+        let metadata = cairn_model::Payload::from_iter([("owner".to_owned(), "x".into())]);
+        let payload_indexes = [("tag".to_owned(), keyword)].into();
+        let first = CollectionSchema { metadata: Some(metadata), payload_indexes, ..first };
 
         let options = IndexOptions { ef_construct: Some(50), ..IndexOptions::default() };
         let second = options.schema(None, &Layout { element: Element::F32, ..layout }, Some(&first)).unwrap();
         let params = *second.vector().unwrap().1;
         assert_eq!((params.distance, params.datatype, params.hnsw.m), (Distance::Dot, Datatype::Float16, 8));
+        assert_eq!((&second.metadata, &second.payload_indexes), (&first.metadata, &first.payload_indexes), "kept");
         assert!(check_agrees(&first, &second).unwrap_err().to_string().starts_with("hnsw_config"));
         assert!(check_agrees(&first, &first).is_ok());
+        let space = IndexOptions { partition: Some(Partition::Space), ..IndexOptions::default() };
+        let layout_of = |element| Layout { dim: 3, element, rows: None };
+        let error = space.schema(Some(Distance::Dot), &layout_of(Element::F32), None).unwrap_err();
+        assert!(error.to_string().contains("space is possible for Cosine and Euclid only"), "{error}");
+        let by_space = space.schema(Some(Distance::Cosine), &layout_of(Element::F32), None).unwrap();
+        let again = IndexOptions::default().schema(None, &layout_of(Element::F32), Some(&by_space)).unwrap();
+        assert_eq!(again, by_space, "a collection stays as it is partitioned");
+        let hash = IndexOptions { partition: Some(Partition::Hash), ..IndexOptions::default() };
+        let hash = hash.schema(None, &layout_of(Element::F32), Some(&by_space)).unwrap();
+        let error = check_agrees(&by_space, &hash).unwrap_err().to_string();
+        assert!(error.contains("created with space, but hash was given"), "{error}");
 
         let options = IndexOptions { originals: Some(false), preset: Some(Preset::Recall), ..IndexOptions::default() };
         let layout = Layout { dim: 32, ..layout };

@@ -1,6 +1,7 @@
 //! The threads that build: named, of low priority, under a CPU budget.
 
 use cairn_storage::machine::lower_priority;
+use tokio::task::JoinHandle;
 
 use crate::{Error, Result};
 
@@ -15,6 +16,17 @@ pub fn build_pool(threads: usize) -> Result<rayon::ThreadPool> {
         .start_handler(|_| lower_priority())
         .build()
         .map_err(|error| Error::invalid("threads", error.to_string()))
+}
+
+/// The end of a thread.
+pub(crate) async fn joined<T>(thread: JoinHandle<Result<T>>) -> Result<T> {
+    match thread.await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::Cancelled),
+        },
+    }
 }
 
 #[cfg(test)]

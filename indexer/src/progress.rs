@@ -40,6 +40,15 @@ impl Progress for Unwatched {
     fn progress(&self, _: Stage, _: u64, _: u64) {}
 }
 
+/// Lets the engine stop when the job does.
+pub(crate) struct Stopped(pub(crate) Arc<AtomicBool>);
+
+impl Watch for Stopped {
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Shows the engine's progress as the job's.
 pub(crate) struct BuildWatch {
     pub(crate) progress: Arc<dyn Progress>,

@@ -1,3 +1,7 @@
+mod fold;
+mod heads;
+mod lifecycle;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -18,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use bytesize::ByteSize;
 
 use crate::{Error, IndexJob, IndexOptions, Progress, Report, Result, Stage, Unwatched, index};
+
+mod shards;
+mod space;
 
 const DIM: usize = 6;
 
@@ -126,7 +133,7 @@ impl Place {
                 assert_eq!(u64::from(segment.len()), entry.points);
                 for ordinal in 0..segment.len() {
                     let id = segment.id(ordinal).unwrap();
-                    assert_eq!(id.shard(collection.doc.schema.shard_count), manifest.shard);
+                    assert!(collection.doc.schema.shard_of(id).is_none_or(|shard| shard == manifest.shard));
                     let row = (segment.vector(ordinal).unwrap(), segment.payload(ordinal).unwrap());
                     assert!(points.insert(id, row).is_none(), "{id} is in two segments");
                 }

@@ -1,20 +1,28 @@
 //! One open segment, and the set of those that are open: cached bytes in, hits and records out.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cairn_engine::{
     self as engine, Watch,
     hot::{Hot, Memory},
-    segment::{Segment, Strategy},
+    payload::Ordered,
+    segment::{Along, Found, Segment, Source, Strategy},
 };
-use cairn_model::{CollectionSchema, Filter, PointId, Usage, VectorQuery};
-use cairn_storage::{Cached, SegmentEntry, cache::HugePages};
+use cairn_model::{CollectionSchema, Filter, Order, Path, PointId, Scalar, Usage, VectorQuery};
+use cairn_storage::{
+    Cached, SegmentEntry,
+    cache::{
+        HugePages, Ranges,
+        ranges::{self, Place},
+    },
+};
+use roaring::RoaringBitmap;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, gather},
     heat::{Expand, Grant, Heat},
     request::{NamedVector, Record},
     select::{PayloadSelector, VectorSelector},
@@ -30,6 +38,30 @@ pub struct Leaf {
     address: usize,
     vector_name: Arc<str>,
     segment: Segment,
+    /// For a segment whose file is not here.
+    far: Option<Far>,
+}
+
+/// What is at hand of a segment whose file is not here.
+#[derive(Clone, Debug)]
+pub struct Far {
+    /// Where the rest is.
+    pub place: Place,
+    /// What is at hand.
+    pub ranges: Ranges,
+}
+
+/// Ranges as the engine reads them.
+struct Sparse(Ranges);
+
+impl Source for Sparse {
+    fn len(&self) -> u64 {
+        self.0.file_bytes()
+    }
+
+    fn bytes(&self, offset: u64, len: u64) -> Option<&[u8]> {
+        self.0.get(offset, len)
+    }
 }
 
 impl std::fmt::Debug for Leaf {
@@ -63,9 +95,30 @@ pub struct Selectors<'a> {
 impl Leaf {
     /// Opens a segment's bytes and checks that they are what the manifest and the schema say.
     fn open(bytes: Cached, shard: u32, entry: &SegmentEntry, schema: &CollectionSchema) -> Result<Self> {
-        let wrong = |error| Error::segment(&entry.id, error);
         let address = bytes.as_ref().as_ptr().addr();
-        let segment = Segment::open(Arc::new(bytes)).map_err(wrong)?;
+        Self::checked(Arc::new(bytes), (address, None), (shard, entry), schema)
+    }
+
+    /// The same from a head.
+    fn open_far(opened: ranges::Opened, shard: u32, entry: &SegmentEntry, schema: &CollectionSchema) -> Result<Self> {
+        let ranges::Opened { ranges, place, .. } = opened;
+        let source = Arc::new(Sparse(ranges.clone()));
+        Self::checked(source, (0, Some(Far { place, ranges })), (shard, entry), schema)
+    }
+
+    fn checked(
+        source: Arc<dyn Source>,
+        (address, far): (usize, Option<Far>),
+        (shard, entry): (u32, &SegmentEntry),
+        schema: &CollectionSchema,
+    ) -> Result<Self> {
+        let wrong = |error| Error::segment(&entry.id, error);
+        let segment = match Segment::open(source) {
+            // A head has all that opening takes: one that lacks some of it was not made by us.
+            Err(engine::Error::Absent(_)) => Err(engine::Error::corrupt("head", 0, "its bundle has not all of it")),
+            opened => opened,
+        };
+        let segment = segment.map_err(wrong)?;
         let (name, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
         let found = segment.params();
         let contradiction = if (found.size, found.distance) != (params.size, params.distance) {
@@ -79,13 +132,64 @@ impl Leaf {
         if let Some(why) = contradiction {
             return Err(wrong(engine::Error::corrupt("head", 0, why)));
         }
-        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, vector_name: name.into(), segment })
+        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, vector_name: name.into(), segment, far })
     }
 
     /// The segment's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Bytes of the segment's file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What is at hand, of a segment whose file is not here.
+    #[must_use]
+    pub fn far(&self) -> Option<&Far> {
+        self.far.as_ref()
+    }
+
+    /// Whether the segment's file is not here.
+    #[must_use]
+    pub fn is_far(&self) -> bool {
+        self.far.is_some()
+    }
+
+    /// The same segment with other bytes at hand.
+    #[must_use]
+    pub fn over(&self, ranges: Ranges) -> Self {
+        let far = self.far.as_ref().map(|far| Far { place: far.place.clone(), ranges: ranges.clone() });
+        Self {
+            id: self.id.clone(),
+            vector_name: Arc::clone(&self.vector_name),
+            segment: self.segment.over(Arc::new(Sparse(ranges))),
+            far,
+            ..*self
+        }
+    }
+
+    /// The same segment in which these rows count no more.
+    #[must_use]
+    pub fn without(&self, rows: Arc<RoaringBitmap>) -> Self {
+        Self {
+            id: self.id.clone(),
+            vector_name: Arc::clone(&self.vector_name),
+            segment: self.segment.without(rows),
+            far: self.far.clone(),
+            ..*self
+        }
+    }
+
+    /// The rows of those of these points that are here, whether they count or not.
+    ///
+    /// # Errors
+    /// When the segment is corrupt.
+    pub fn ordinals_of(&self, ids: &mut dyn Iterator<Item = PointId>) -> Result<RoaringBitmap> {
+        self.segment.ordinals_of(ids).map_err(|error| self.wrong(error))
     }
 
     /// The shard that the segment belongs to.
@@ -98,22 +202,30 @@ impl Leaf {
         Error::segment(&self.id, error)
     }
 
-    /// The nearest points, nearest first; `at` is this leaf's place in the request's list, `hot` its hot copy.
+    /// For each query the nearest points, nearest first; `at` is this leaf's place in the request's list, `hot` its hot copy, `along` what
+    /// will be shown of the hits.
     ///
     /// # Errors
-    /// As `Segment::search`.
+    /// As `Segment::search_batch`, or `Segment::search_ranges`.
     pub fn search(
         &self,
         at: usize,
-        query: &VectorQuery,
-        hot: Option<&<Self as Expand>::Hot>,
+        queries: &[VectorQuery],
+        (hot, along): (Option<&<Self as Expand>::Hot>, Along),
         watch: &dyn Watch,
-    ) -> Result<(Vec<Candidate>, Strategy, Usage)> {
-        let found = match hot {
-            Some(hot) => self.segment.search_hot(hot, query, watch),
-            None => self.segment.search(query, watch),
-        };
-        let found = found.map_err(|error| self.wrong(error))?;
+    ) -> Result<Vec<(Vec<Candidate>, Strategy, Usage)>> {
+        if self.is_far() {
+            let one = |query: &VectorQuery| {
+                let found = self.segment.search_ranges(query, along, watch).map_err(|error| self.wrong(error))?;
+                self.candidates(at, found)
+            };
+            return gather(queries.iter().map(one).collect());
+        }
+        let found = self.segment.search_batch(queries, hot, watch).map_err(|error| self.wrong(error))?;
+        found.into_iter().map(|found| self.candidates(at, found)).collect()
+    }
+
+    fn candidates(&self, at: usize, found: Found) -> Result<(Vec<Candidate>, Strategy, Usage)> {
         let candidate = |hit: engine::segment::Hit| {
             let id = self.segment.id(hit.ordinal).map_err(|error| self.wrong(error))?;
             // Infinities of huge elements can cancel out to NaN, which has no place in an order: as far as can be.
@@ -124,7 +236,7 @@ impl Leaf {
         Ok((candidates, found.strategy, found.usage))
     }
 
-    /// The row of a point, if it is here.
+    /// The row of a point, if it is here and counts.
     ///
     /// # Errors
     /// When the segment is corrupt.
@@ -140,7 +252,7 @@ impl Leaf {
         self.segment.vector(ordinal).map_err(|error| self.wrong(error))
     }
 
-    /// How many points match.
+    /// How many points match and count.
     ///
     /// # Errors
     /// As `Segment::count`.
@@ -162,6 +274,28 @@ impl Leaf {
         self.segment.scroll(from, filter, limit, watch).map_err(|error| self.wrong(error))
     }
 
+    /// The first `limit` matching points in an order of their values.
+    ///
+    /// # Errors
+    /// As `Segment::ordered`.
+    pub fn ordered(
+        &self,
+        order: &Order,
+        filter: Option<&Filter>,
+        limit: usize,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Ordered>> {
+        self.segment.ordered(order, filter, limit, watch).map_err(|error| self.wrong(error))
+    }
+
+    /// How many of the matching points have each value.
+    ///
+    /// # Errors
+    /// As `Segment::facet`.
+    pub fn facet(&self, key: &Path, filter: Option<&Filter>, watch: &dyn Watch) -> Result<BTreeMap<Scalar, u64>> {
+        self.segment.facet(key, filter, watch).map_err(|error| self.wrong(error))
+    }
+
     /// The selected parts of a row.
     ///
     /// # Errors
@@ -175,12 +309,7 @@ impl Leaf {
                 selector.apply(text).map_err(|error| self.wrong(not_json(error)))?
             }
         };
-        let shown = match select.vector {
-            VectorSelector::None => false,
-            VectorSelector::All => true,
-            VectorSelector::Names(names) => names.iter().any(|name| **name == *self.vector_name),
-        };
-        let vector = if shown {
+        let vector = if select.vector.shows(&self.vector_name) {
             Some(NamedVector { name: Arc::clone(&self.vector_name), values: self.vector(ordinal)? })
         } else {
             None
@@ -213,11 +342,12 @@ impl Expand for Leaf {
 ///
 /// The cache is asked for a segment's bytes by every request, because that is what its notion of "recently used" lives
 /// on. What is kept here is what opening made of the bytes, above all the pools of the search. It is kept while the cache
-/// has the same bytes, and bounded by the cache's own budget, so that a file that was evicted does not stay on disk
-/// because a leaf nobody asks for still has it mapped.
+/// has the same bytes, which says when it gives them up ([`cairn_storage::Cache::on_eviction`]), and bounded by the cache's own budget, so that a
+/// file that was evicted does not stay on disk because a leaf nobody asks for still has it mapped.
 #[derive(Debug)]
 pub struct Leaves {
     bytes_max: u64,
+    far_bytes_max: u64,
     heat: Arc<Heat<Leaf>>,
     open: Mutex<Open>,
 }
@@ -225,13 +355,48 @@ pub struct Leaves {
 #[derive(Debug, Default)]
 struct Open {
     leaves: HashMap<String, (Arc<Leaf>, u64)>,
+    /// Of segments whose files are not here, with their last use.
+    far: HashMap<String, (Arc<Leaf>, u64)>,
+    /// Bytes that those hold.
+    far_bytes: u64,
     bytes: u64,
     clock: u64,
 }
 
+impl Leaf {
+    /// Bytes of its segment that it holds itself, when the segment's file is not here.
+    fn far_bytes(&self) -> u64 {
+        self.far.as_ref().map_or(0, |far| far.ranges.bytes())
+    }
+}
+
+impl Open {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Closes far leaves, the least recently used first, until they hold no more than so many bytes.
+    fn shrink_far(&mut self, bytes_max: u64) -> Vec<Arc<Leaf>> {
+        let mut closed = Vec::new();
+        while self.far_bytes > bytes_max {
+            let oldest = self.far.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
+            let Some(leaf) = oldest.and_then(|id| self.close_far(&id)) else { break };
+            closed.push(leaf);
+        }
+        closed
+    }
+
+    fn close_far(&mut self, id: &str) -> Option<Arc<Leaf>> {
+        let (leaf, _) = self.far.remove(id)?;
+        self.far_bytes -= leaf.far_bytes();
+        Some(leaf)
+    }
+}
+
 /// A leaf, and whether its bytes were here already.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Near {
     /// The leaf.
     pub leaf: Arc<Leaf>,
     /// Whether nothing had to be fetched.
@@ -239,10 +404,33 @@ pub struct Opened {
 }
 
 impl Leaves {
-    /// None open; at most `bytes_max` bytes of segments later. What is closed leaves nothing in `heat`.
+    /// None open; at most `bytes_max` bytes of segments later, and far ones that hold at most `far_bytes_max` bytes, as a rule those
+    /// that the cache of heads holds as well. What is closed leaves nothing in `heat`.
     #[must_use]
-    pub fn new(bytes_max: u64, heat: Arc<Heat<Leaf>>) -> Self {
-        Self { bytes_max, heat, open: Mutex::default() }
+    pub fn new(bytes_max: u64, far_bytes_max: u64, heat: Arc<Heat<Leaf>>) -> Self {
+        Self { bytes_max, far_bytes_max, heat, open: Mutex::default() }
+    }
+
+    /// Bytes of the memory that searches use again and again and that none uses at this moment.
+    #[must_use]
+    pub fn idle_bytes(&self) -> u64 {
+        self.all().iter().map(|leaf| leaf.segment.idle_bytes() as u64).sum()
+    }
+
+    /// Gives that memory back: how many bytes that was.
+    pub fn shrink(&self) -> u64 {
+        self.all().iter().map(|leaf| leaf.segment.shrink() as u64).sum()
+    }
+
+    /// Closes far leaves until they hold no more than so many bytes.
+    pub fn shrink_far(&self, bytes_max: u64) {
+        let closed = self.lock().shrink_far(bytes_max);
+        drop(closed);
+    }
+
+    fn all(&self) -> Vec<Arc<Leaf>> {
+        let open = self.lock();
+        open.leaves.values().chain(open.far.values()).map(|(leaf, _)| Arc::clone(leaf)).collect()
     }
 
     /// The leaf of a manifest's entry, from bytes that the cache gave. The first time it is opened on a search thread:
@@ -256,15 +444,69 @@ impl Leaves {
         bytes: Cached,
         (shard, entry): (u32, &SegmentEntry),
         schema: &CollectionSchema,
-    ) -> Result<Opened> {
+    ) -> Result<Near> {
         let (hit, address) = (bytes.hit, bytes.as_ref().as_ptr().addr());
         if let Some(leaf) = self.get(&entry.id).filter(|leaf| leaf.address == address) {
-            return Ok(Opened { leaf, hit });
+            return Ok(Near { leaf, hit });
         }
         let (entry, schema) = (entry.clone(), schema.clone());
+        let kept = bytes.clone();
         let leaf = Arc::new(workers.run(move |_| Leaf::open(bytes, shard, &entry, &schema)).await?);
-        self.insert(Arc::clone(&leaf));
-        Ok(Opened { leaf, hit })
+        if kept.is_kept() {
+            self.insert(Arc::clone(&leaf));
+            // Given up between the two, it was not there to be closed.
+            if !kept.is_kept() {
+                self.close(&leaf.id);
+            }
+        }
+        Ok(Near { leaf, hit })
+    }
+
+    /// The leaf of a segment whose file is not here. What opening its head made is kept while the head is.
+    ///
+    /// # Errors
+    /// When the head is not what the manifest says.
+    pub async fn far(
+        &self,
+        workers: &Workers,
+        opened: ranges::Opened,
+        (shard, entry): (u32, &SegmentEntry),
+        schema: &CollectionSchema,
+    ) -> Result<Arc<Leaf>> {
+        let known = if opened.hit { self.known_far(&entry.id) } else { None };
+        if let Some(leaf) = known {
+            return Ok(Arc::new(leaf.over(opened.ranges)));
+        }
+        let (id, schema) = (entry.clone(), schema.clone());
+        let leaf = Arc::new(workers.run(move |_| Leaf::open_far(opened, shard, &id, &schema)).await?);
+        let mut open = self.lock();
+        open.close_far(&entry.id);
+        let now = open.tick();
+        open.far_bytes += leaf.far_bytes();
+        open.far.insert(entry.id.clone(), (Arc::clone(&leaf), now));
+        let closed = open.shrink_far(self.far_bytes_max);
+        drop(open);
+        drop(closed);
+        Ok(leaf)
+    }
+
+    fn known_far(&self, id: &str) -> Option<Arc<Leaf>> {
+        let mut open = self.lock();
+        let now = open.tick();
+        let (leaf, used) = open.far.get_mut(id)?;
+        *used = now;
+        Some(Arc::clone(leaf))
+    }
+
+    /// Closes the leaf of a segment whose file is here no more.
+    pub fn close(&self, id: &str) {
+        let mut open = self.lock();
+        let closed = open.leaves.remove(id);
+        open.bytes -= closed.as_ref().map_or(0, |(leaf, _)| leaf.bytes);
+        drop(open);
+        if closed.is_some() {
+            self.heat.forget(id);
+        }
     }
 
     /// Closes segments that no snapshot names any more.
@@ -272,6 +514,7 @@ impl Leaves {
         let mut open = self.lock();
         let mut closed = Vec::new();
         for id in ids {
+            open.close_far(id);
             if let Some((leaf, _)) = open.leaves.remove(id) {
                 open.bytes -= leaf.bytes;
                 closed.push(leaf);
@@ -287,8 +530,7 @@ impl Leaves {
 
     fn get(&self, id: &str) -> Option<Arc<Leaf>> {
         let mut open = self.lock();
-        open.clock += 1;
-        let now = open.clock;
+        let now = open.tick();
         let (leaf, used) = open.leaves.get_mut(id)?;
         *used = now;
         Some(Arc::clone(leaf))
@@ -296,8 +538,7 @@ impl Leaves {
 
     fn insert(&self, leaf: Arc<Leaf>) {
         let mut open = self.lock();
-        open.clock += 1;
-        let now = open.clock;
+        let now = open.tick();
         open.bytes += leaf.bytes;
         let mut closed = Vec::new();
         if let Some((before, _)) = open.leaves.insert(leaf.id.clone(), (leaf, now)) {

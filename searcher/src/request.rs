@@ -2,10 +2,26 @@
 
 use std::sync::Arc;
 
-use cairn_model::{Filter, PointId, SearchParams};
+use cairn_model::{CollectionName, Filter, Order, OrderValue, Path, PointId, SearchParams};
+use cairn_storage::AsOf;
 use serde_json::value::RawValue;
 
 use crate::select::{PayloadSelector, VectorSelector};
+
+/// A collection, as it is or as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Which collection.
+    pub collection: CollectionName,
+    /// Which past of it; `None` is what it is now.
+    pub as_of: Option<AsOf>,
+}
+
+impl From<CollectionName> for View {
+    fn from(collection: CollectionName) -> Self {
+        Self { collection, as_of: None }
+    }
+}
 
 /// What to look for.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +32,16 @@ pub enum Query {
     Point(PointId),
     /// Any points, in the order of their ids.
     All,
+    /// Any points, in an order of their values.
+    Order(Order),
+}
+
+impl Query {
+    /// Whether points are listed, not searched for.
+    #[must_use]
+    pub const fn lists(&self) -> bool {
+        matches!(self, Self::All | Self::Order(_))
+    }
 }
 
 /// One query of a collection.
@@ -29,6 +55,8 @@ pub struct Request {
     pub filter: Option<Filter>,
     /// How hard to search.
     pub params: SearchParams,
+    /// Whether an answer without some of the leaves is better than none. It says so.
+    pub partial: bool,
     /// Points to return; at least 1.
     pub limit: usize,
     /// Points to leave out first.
@@ -39,6 +67,8 @@ pub struct Request {
     pub with_payload: PayloadSelector,
     /// Which vectors to return.
     pub with_vector: VectorSelector,
+    /// Billionths of a dollar that the query may be estimated to cost.
+    pub cost_max: Option<u64>,
 }
 
 impl Request {
@@ -50,11 +80,13 @@ impl Request {
             using: None,
             filter: None,
             params: SearchParams::default(),
+            partial: false,
             limit,
             offset: 0,
             score_threshold: None,
             with_payload: PayloadSelector::None,
             with_vector: VectorSelector::None,
+            cost_max: None,
         }
     }
 }
@@ -72,6 +104,17 @@ pub struct Scroll {
     pub with_payload: PayloadSelector,
     /// Which vectors to return.
     pub with_vector: VectorSelector,
+}
+
+/// How many points have which value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facet {
+    /// Whose values.
+    pub key: Path,
+    /// Which points count.
+    pub filter: Option<Filter>,
+    /// Values to return; at least 1.
+    pub limit: usize,
 }
 
 /// A stored vector and its name; `""` is the unnamed one.
@@ -99,6 +142,8 @@ pub struct Record {
 pub struct ScoredPoint {
     /// The score, in the metric's own convention (see `Distance::score`).
     pub score: f32,
+    /// The value by which it was ordered, in the answer to such a query.
+    pub order_value: Option<OrderValue>,
     /// The point.
     pub record: Record,
 }

@@ -29,6 +29,18 @@ pub enum VectorSelector {
     Names(Vec<String>),
 }
 
+impl VectorSelector {
+    /// Whether the vector of this name is selected.
+    #[must_use]
+    pub fn shows(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Names(names) => names.iter().any(|selected| selected == name),
+        }
+    }
+}
+
 impl PayloadSelector {
     /// The selected part of a payload's JSON text. The text is not parsed unless fields are selected.
     ///
@@ -41,8 +53,7 @@ impl PayloadSelector {
             Self::Include(paths) => {
                 let payload: Map<String, Value> = serde_json::from_str(&text)?;
                 let steps: Vec<&[Step]> = paths.iter().map(Path::steps).collect();
-                let kept = include(&Value::Object(payload), &steps).unwrap_or_else(|| Value::Object(Map::new()));
-                serde_json::value::to_raw_value(&kept).map(Some)
+                serde_json::value::to_raw_value(&include(&Value::Object(payload), &steps)).map(Some)
             }
             Self::Exclude(paths) => {
                 let mut payload = Value::Object(serde_json::from_str(&text)?);
@@ -53,55 +64,47 @@ impl PayloadSelector {
     }
 }
 
-/// The parts of `value` at any of `paths`; `None` when there are none.
-fn include(value: &Value, paths: &[&[Step]]) -> Option<Value> {
-    if paths.iter().any(|path| path.is_empty()) {
-        return Some(value.clone());
-    }
-    let below = |enters: &dyn Fn(&Step) -> bool| -> Vec<&[Step]> {
-        paths.iter().filter_map(|path| path.split_first().filter(|(first, _)| enters(first)).map(|p| p.1)).collect()
-    };
+/// The paths that go on below a key or an element, without their first step. A selector's path means elements of an array all alike: one
+/// with an index leads nowhere.
+fn below<'p>(paths: &[&'p [Step]], enters: impl Fn(&Step) -> bool) -> Vec<&'p [Step]> {
+    let entering = |path: &&'p [Step]| path.split_first().filter(|(first, _)| enters(first)).map(|(_, rest)| rest);
+    paths.iter().filter_map(entering).collect()
+}
+
+/// What of `value` lies on the way to `paths` or below them. A way may end early: an array or an object without what was asked for is
+/// shown empty, and any other value as it is.
+fn include(value: &Value, paths: &[&[Step]]) -> Value {
+    let part = |value: &Value, paths: Vec<&[Step]>| (!paths.is_empty()).then(|| include(value, &paths));
     match value {
+        _ if paths.iter().any(|path| path.is_empty()) => value.clone(),
         Value::Object(map) => {
             let one = |(key, value): (&String, &Value)| {
-                let kept = include(value, &below(&|step| matches!(step, Step::Key(k) if k == key)))?;
-                Some((key.clone(), kept))
+                let paths = below(paths, |step| matches!(step, Step::Key(k) if k == key));
+                Some((key.clone(), part(value, paths)?))
             };
-            let kept: Map<String, Value> = map.iter().filter_map(one).collect();
-            (!kept.is_empty()).then_some(Value::Object(kept))
+            Value::Object(map.iter().filter_map(one).collect())
         }
         Value::Array(items) => {
-            let one = |(at, value): (usize, &Value)| {
-                include(value, &below(&|step| matches!(step, Step::Each) || *step == Step::Index(at)))
-            };
-            let kept: Vec<Value> = items.iter().enumerate().filter_map(one).collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            let paths = below(paths, |step| *step == Step::Each);
+            Value::Array(items.iter().filter_map(|value| part(value, paths.clone())).collect())
         }
-        _ => None,
+        _ => value.clone(),
     }
 }
 
 /// Removes what lies at `path`.
 fn exclude(value: &mut Value, path: &[Step]) {
-    let Some((step, rest)) = path.split_first() else { return };
-    match (step, value) {
-        (Step::Key(key), Value::Object(map)) if rest.is_empty() => {
+    match (path, value) {
+        ([Step::Key(key)], Value::Object(map)) => {
             map.remove(key);
         }
-        (Step::Key(key), Value::Object(map)) => {
+        ([Step::Each], Value::Array(items)) => items.clear(),
+        ([Step::Key(key), rest @ ..], Value::Object(map)) => {
             if let Some(inner) = map.get_mut(key) {
                 exclude(inner, rest);
             }
         }
-        (Step::Each, Value::Array(items)) if rest.is_empty() => items.clear(),
-        (Step::Each, Value::Array(items)) => items.iter_mut().for_each(|item| exclude(item, rest)),
-        (Step::Index(at), Value::Array(items)) if *at < items.len() => {
-            if rest.is_empty() {
-                items.remove(*at);
-            } else {
-                exclude(&mut items[*at], rest);
-            }
-        }
+        ([Step::Each, rest @ ..], Value::Array(items)) => items.iter_mut().for_each(|item| exclude(item, rest)),
         _ => {}
     }
 }
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     fn check(selector: fn(Vec<Path>) -> PayloadSelector, paths: &[&str], expected: &str) {
-        let text = r#"{"a":{"b":1,"c":{"d":2}},"l":[{"x":1,"y":2},{"x":3}],"s":"t"}"#;
+        let text = r#"{"a":{"b":1,"c":{"d":2}},"e":[],"l":[{"x":1,"y":2},{"x":3},[4],5],"s":"t"}"#;
         let paths = paths.iter().map(|path| Path::parse(path).unwrap()).collect();
         let found = selector(paths).apply(text.to_owned()).unwrap().unwrap();
         assert_eq!(found.get(), expected);
@@ -121,17 +124,33 @@ mod tests {
     fn included_fields_are_kept() {
         check(PayloadSelector::Include, &["s", "a.c"], r#"{"a":{"c":{"d":2}},"s":"t"}"#);
         check(PayloadSelector::Include, &["a.b", "a.c.d"], r#"{"a":{"b":1,"c":{"d":2}}}"#);
-        check(PayloadSelector::Include, &["l[].x"], r#"{"l":[{"x":1},{"x":3}]}"#);
-        check(PayloadSelector::Include, &["l[1]"], r#"{"l":[{"x":3}]}"#);
-        check(PayloadSelector::Include, &["nope", "s.t", "l.x"], "{}");
+        check(PayloadSelector::Include, &["l[].x"], r#"{"l":[{"x":1},{"x":3},[],5]}"#);
+        check(PayloadSelector::Include, &["l[].y", "l[][]"], r#"{"l":[{"y":2},{},[4],5]}"#);
+        check(PayloadSelector::Include, &["nope"], "{}");
         check(PayloadSelector::Include, &[], "{}");
     }
 
     #[test]
+    fn ways_to_included_fields_are_kept_as_far_as_they_go() {
+        check(PayloadSelector::Include, &["a.x", "e[].x", "s.t"], r#"{"a":{},"e":[],"s":"t"}"#);
+        check(PayloadSelector::Include, &["l[1]", "a.b.x"], r#"{"a":{"b":1},"l":[]}"#);
+        check(PayloadSelector::Include, &["l.x", "a[]"], r#"{"a":{},"l":[]}"#);
+    }
+
+    #[test]
     fn excluded_fields_are_gone() {
-        check(PayloadSelector::Exclude, &["a", "l"], r#"{"s":"t"}"#);
-        check(PayloadSelector::Exclude, &["a.c.d", "l[].x"], r#"{"a":{"b":1,"c":{}},"l":[{"y":2},{}],"s":"t"}"#);
-        check(PayloadSelector::Exclude, &["l[0]", "l[7]", "nope.x", "a.c"], r#"{"a":{"b":1},"l":[{"x":3}],"s":"t"}"#);
+        check(PayloadSelector::Exclude, &["a", "l"], r#"{"e":[],"s":"t"}"#);
+        check(
+            PayloadSelector::Exclude,
+            &["a.c.d", "l[].x"],
+            r#"{"a":{"b":1,"c":{}},"e":[],"l":[{"y":2},{},[4],5],"s":"t"}"#,
+        );
+        check(PayloadSelector::Exclude, &["l[]", "nope.x", "a.c"], r#"{"a":{"b":1},"e":[],"l":[],"s":"t"}"#);
+        check(
+            PayloadSelector::Exclude,
+            &["l[0]", "l[1].x", "a", "e"],
+            r#"{"l":[{"x":1,"y":2},{"x":3},[4],5],"s":"t"}"#,
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use anyhow::Context;
 use cairn_engine::{
     Unwatched,
     hot::{Hot, Memory},
-    segment::{Builder, Segment},
+    segment::{self, Builder, Segment},
 };
 use cairn_indexer::{
     Progress as _, Stage,
@@ -54,6 +54,9 @@ impl Matrix {
 /// A segment, and what building it took.
 pub(super) struct Built {
     pub(super) segment: Segment,
+    /// Its file, and what was written there.
+    pub(super) path: PathBuf,
+    pub(super) written: segment::Built,
     /// Seconds without those that reading the source took.
     pub(super) seconds: f64,
     pub(super) threads: u32,
@@ -71,14 +74,19 @@ pub(super) fn build(args: &Args, queries: &Matrix, folder: &Path, progress: &Pro
     let start = Instant::now();
     let path = folder.join("bench.seg");
     let mut out = BufWriter::new(File::create(&path)?);
-    builder.write(&pool, progress, &mut out)?;
+    let written = builder.write(&pool, progress, &mut out)?;
     out.flush()?;
     drop(out);
     let seconds = (pushing + start.elapsed()).as_secs_f64();
     let peak_bytes = peak.bytes();
     let mapped = MappedFile::open(&path, true)?;
     let segment = Segment::open(Arc::new(mapped))?;
-    Ok(Built { segment, seconds, threads: u32::try_from(threads)?, peak_bytes })
+    Ok(Built { segment, path, written, seconds, threads: u32::try_from(threads)?, peak_bytes })
+}
+
+/// The schema of a collection of such vectors.
+pub(super) fn schema(params: VectorParams) -> CollectionSchema {
+    CollectionSchema::single("", params, 1)
 }
 
 /// A segment expanded in memory, and what that took.
@@ -134,7 +142,7 @@ fn fill(args: &Args, queries: &Matrix, progress: &Progress) -> anyhow::Result<(B
         preset: args.preset,
         ..VectorParams::new(u32::try_from(layout.dim)?, args.distance)
     };
-    CollectionSchema::single("", params, 1).validate()?;
+    schema(params).validate()?;
     let mut builder = Builder::new("", params, args.seed);
     let mut batch = Batch::default();
     let mut pushing = Duration::ZERO;

@@ -40,6 +40,8 @@ pub(super) struct Run {
     pub(super) distances: f64,
     pub(super) strategy: &'static str,
     pub(super) qps_runs: Vec<f64>,
+    /// By the processor's time of the threads that searched, which other programs do not lengthen; none of batches.
+    pub(super) qps_cpu_runs: Vec<f64>,
 }
 
 /// All that stays the same from width to width.
@@ -65,6 +67,12 @@ struct Answer {
     strategy: &'static str,
 }
 
+impl Answer {
+    fn new(found: Found, time: Duration) -> Self {
+        Self { time, hits: found.hits, scored: found.usage.vectors_scored, strategy: found.strategy.name() }
+    }
+}
+
 impl Bench<'_> {
     /// The best of several runs, with the speed of all of them.
     pub(super) fn measure(
@@ -76,13 +84,19 @@ impl Bench<'_> {
     ) -> anyhow::Result<Run> {
         let queries = self.prepared(width);
         let mut best: Option<(f64, Vec<Answer>)> = None;
-        let mut qps_runs = Vec::new();
+        let (mut qps_runs, mut qps_cpu_runs) = (Vec::new(), Vec::new());
         for _ in 0..self.repeat {
             for query in queries.iter().take(WARM_UP) {
                 self.search(query)?;
             }
             let start = Instant::now();
-            let answers = if self.batch > 1 { self.batches(&queries, pool)? } else { self.singly(&queries, pool)? };
+            let answers = if self.batch > 1 {
+                self.batches(&queries, pool)?
+            } else {
+                let (answers, ran) = self.singly(&queries, pool)?;
+                qps_cpu_runs.push(ratio(queries.len(), ran.as_secs_f64() / ratio(self.threads, 1.0)));
+                answers
+            };
             let qps = ratio(queries.len(), start.elapsed().as_secs_f64());
             qps_runs.push(qps);
             if best.as_ref().is_none_or(|(speed, _)| qps > *speed) {
@@ -95,7 +109,7 @@ impl Bench<'_> {
             Width::Ef(ef) => (Some(ef), None),
             Width::Recall(recall) => (None, Some(recall)),
         };
-        Ok(Run { ef, recall_target, qps_runs, ..run })
+        Ok(Run { ef, recall_target, qps_runs, qps_cpu_runs, ..run })
     }
 
     fn prepared(&self, width: Width) -> Vec<VectorQuery> {
@@ -114,15 +128,18 @@ impl Bench<'_> {
         (0..self.queries.rows()).map(query).collect()
     }
 
-    /// Every thread takes its share and answers one query after another.
-    fn singly(&self, queries: &[VectorQuery], pool: &rayon::ThreadPool) -> anyhow::Result<Vec<Answer>> {
+    /// Every thread takes its share and answers one query after another; with the processor's time that all took together.
+    fn singly(&self, queries: &[VectorQuery], pool: &rayon::ThreadPool) -> anyhow::Result<(Vec<Answer>, Duration)> {
         let share = queries.len().div_ceil(self.threads);
         let answer = |queries: &[VectorQuery]| {
-            queries.iter().map(|query| self.answer(query)).collect::<anyhow::Result<Vec<Answer>>>()
+            let before = computed();
+            let answers = queries.iter().map(|query| self.answer(query)).collect::<anyhow::Result<Vec<Answer>>>()?;
+            Ok((answers, computed().saturating_sub(before)))
         };
-        let answers: Vec<Vec<Answer>> =
+        let parts: Vec<(Vec<Answer>, Duration)> =
             pool.install(|| queries.par_chunks(share).map(answer).collect::<anyhow::Result<_>>())?;
-        Ok(answers.into_iter().flatten().collect())
+        let ran = parts.iter().map(|(_, ran)| *ran).sum();
+        Ok((parts.into_iter().flat_map(|(answers, _)| answers).collect(), ran))
     }
 
     /// Batch after batch, each spread over all threads as the searcher spreads a request of `query/batch`; a query's time
@@ -131,11 +148,9 @@ impl Bench<'_> {
         let mut answers = Vec::with_capacity(queries.len());
         for batch in queries.chunks(self.batch) {
             let start = Instant::now();
-            let mut answered: Vec<Answer> =
-                pool.install(|| batch.par_iter().map(|query| self.answer(query)).collect::<anyhow::Result<_>>())?;
+            let found = pool.install(|| self.segment.search_batch(batch, self.hot, &Unwatched))?;
             let time = start.elapsed();
-            answered.iter_mut().for_each(|answer| answer.time = time);
-            answers.append(&mut answered);
+            answers.extend(found.into_iter().map(|found| Answer::new(found, time)));
         }
         Ok(answers)
     }
@@ -151,45 +166,42 @@ impl Bench<'_> {
     fn answer(&self, query: &VectorQuery) -> anyhow::Result<Answer> {
         let start = Instant::now();
         let found = self.search(query)?;
-        Ok(Answer {
-            time: start.elapsed(),
-            hits: found.hits,
-            scored: found.usage.vectors_scored,
-            strategy: found.strategy.name(),
-        })
+        Ok(Answer::new(found, start.elapsed()))
     }
 }
 
-/// A hit counts by its true distance: what the answer says may be an estimate.
+/// Processor's time of this thread so far.
+fn computed() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The value at a percentile of a sorted list that is not empty.
+pub(super) fn percentile<T: Copy>(sorted: &[T], p: usize) -> T {
+    sorted[(sorted.len() - 1) * p / 100]
+}
+
 fn summarise(qps: f64, answers: &[Answer], reference: &Reference<'_>, worst: &[Worst]) -> anyhow::Result<Run> {
     let mut times: Vec<Duration> = answers.iter().map(|answer| answer.time).collect();
     times.sort_unstable();
-    let percentile = |p: usize| times[(times.len() - 1) * p / 100].as_secs_f64() * 1e6;
-    let (mut found, mut wanted) = (0, 0);
-    for (query, (answer, worst)) in answers.iter().zip(worst).enumerate() {
-        // Room for rounding: the same vectors scored in another order of additions.
-        let bound = worst.distance + 1e-6 * worst.distance.abs().max(1.0);
-        let mut near = 0;
-        for hit in &answer.hits {
-            near += usize::from(reference.distance(query, hit.ordinal)? <= bound);
-        }
-        found += near.min(worst.count);
-        wanted += worst.count;
-    }
+    let us = |p: usize| percentile(&times, p).as_secs_f64() * 1e6;
+    let ordinals = |answer: &Answer| answer.hits.iter().map(|hit| hit.ordinal).collect::<Vec<u32>>();
+    let found: Vec<Vec<u32>> = answers.iter().map(ordinals).collect();
     let scored: u64 = answers.iter().map(|answer| answer.scored).sum();
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
     let distances = scored as f64 / answers.len() as f64;
     Ok(Run {
         ef: None,
         recall_target: None,
-        recall: if wanted == 0 { 1.0 } else { ratio(found, ratio(wanted, 1.0)) },
+        recall: reference.recall(found.iter().map(Vec::as_slice).enumerate(), worst)?,
         qps,
-        p50_us: percentile(50),
-        p90_us: percentile(90),
-        p99_us: percentile(99),
+        p50_us: us(50),
+        p90_us: us(90),
+        p99_us: us(99),
         distances,
         strategy: answers.last().map_or("", |answer| answer.strategy),
         qps_runs: Vec::new(),
+        qps_cpu_runs: Vec::new(),
     })
 }
 

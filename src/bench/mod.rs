@@ -1,5 +1,6 @@
 //! `cairn bench`: builds a segment from a file of vectors, maps it, and measures recall against speed.
 
+mod cold;
 mod corpus;
 mod measure;
 mod peak;
@@ -22,13 +23,15 @@ use crate::{failure::Usage, progress::Progress};
 
 /// Measure recall against queries per second on your own vectors.
 ///
-/// Builds one segment in a temporary file, maps it as a searcher would, and runs every query at every ef.
+/// Builds one segment in a temporary file, maps it as a searcher would, and runs every query at every ef. With --tier cold the file lies in a store
+/// with delays instead, and every query is asked of a searcher that has nothing.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cairn bench --base base.npy.gz --queries queries.npy.gz --truth gt100.npy --distance euclid --ef 50,100,200
   cairn bench --base base.npy --queries queries.npy --payload docs.jsonl.zst \\
       --filter '{\"must\":[{\"key\":\"kev\",\"match\":{\"value\":true}}]}' --distance cosine --ef 100 --json
   cairn bench --base base.npy --queries queries.npy --distance cosine --recall-target 0.9,0.95,0.99 --originals none
+  cairn bench --base base.npy --queries queries.npy --distance cosine --tier cold --cold-latency 15,60 --cold-bandwidth 80,78
 
 A hit counts when it is at least as near as the true k-th neighbour, so that duplicates in the data do not look like misses.
 Without --truth the true neighbours are computed by exact search.")]
@@ -61,6 +64,8 @@ pub(crate) struct Args {
     /// pays at best where codes are far larger than the processor's caches
     #[arg(long, value_enum, default_value_t = Tier::Warm)]
     tier: Tier,
+    #[command(flatten)]
+    cold: cold::Far,
     /// Whether the vectors themselves are kept beside their codes: keep or none
     #[arg(long, value_name = "keep|none", default_value = "keep", action = clap::ArgAction::Set,
           value_parser = cairn_indexer::parse_originals)]
@@ -92,7 +97,7 @@ pub(crate) struct Args {
     /// A filter for every query, in Qdrant's JSON
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
-    /// Use only the first N queries
+    /// Use only the first N queries [default: all; 100 with --tier cold]
     #[arg(long, value_name = "N")]
     queries_max: Option<usize>,
     /// HNSW's m
@@ -107,9 +112,10 @@ pub(crate) struct Args {
     /// Seed of everything random in the build
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Times that every ef is measured; the best run is reported, with all of them in "qps_runs"
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    repeat: u32,
+    /// Times that every ef is measured; the best run is reported, with all of them in "qps_runs" [default: 3; with --tier cold 1, further ones with
+    /// other delays, all reported together]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -119,7 +125,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Tier {
-    /// In the store; it cannot be measured yet
+    /// In a store with delays; every query meets a searcher that has nothing, and then another one that kept what it read
     Cold,
     /// Mapped from local disk
     Warm,
@@ -158,7 +164,17 @@ struct Report {
     hot_bytes_per_vector: Option<f64>,
     expand_s: Option<f64>,
     sections: serde_json::Map<String, serde_json::Value>,
-    runs: Vec<Run>,
+    /// How far away the store is, with `--tier cold`.
+    cold: Option<cold::Described>,
+    runs: Vec<Row>,
+}
+
+/// Figures of one setting.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row {
+    Near(Run),
+    Cold(cold::Run),
 }
 
 impl Args {
@@ -169,84 +185,127 @@ impl Args {
         ef.iter().copied().map(Width::Ef).chain(recalls).collect()
     }
 
-    /// The tier to measure.
-    fn tier(&self) -> anyhow::Result<Tier> {
-        match self.tier {
-            Tier::Cold => Err(Usage("--tier cold: there is no cold tier yet; use warm or hot".into()).into()),
-            tier => Ok(tier),
+    /// Refuses what the tier does not know.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.tier != Tier::Cold {
+            return Ok(());
         }
+        let refused = |why: &str| Err(Usage(format!("--tier cold: {why}")).into());
+        if !self.ef.is_empty() {
+            return refused("--ef means nothing to a search that reads clusters; use --recall-target");
+        }
+        if self.batch != 1 {
+            return refused("--batch: queries are asked one by one, each of a searcher of its own");
+        }
+        self.cold.delays().map(|_| ())
+    }
+
+    fn repeat(&self) -> u32 {
+        self.repeat.unwrap_or(if self.tier == Tier::Cold { 1 } else { 3 })
+    }
+
+    fn queries_max(&self) -> usize {
+        self.queries_max.unwrap_or(if self.tier == Tier::Cold { cold::QUERIES } else { usize::MAX })
     }
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
+    args.check()?;
     let filter = args.filter.as_deref().map(crate::args::filter).transpose()?;
-    let tier = args.tier()?;
-    let queries = Matrix::read(&args.queries, args.queries_max.unwrap_or(usize::MAX))?;
+    let queries = Matrix::read(&args.queries, args.queries_max())?;
     anyhow::ensure!(queries.rows() > 0, "{} holds no queries", args.queries.display());
     let folder = tempfile::tempdir()?;
     let progress = Progress::new(args.json);
-    let Built { segment, seconds, threads, peak_bytes } = corpus::build(args, &queries, folder.path(), &progress)?;
+    let built = corpus::build(args, &queries, folder.path(), &progress)?;
     progress.finish();
-    let expanded = (tier == Tier::Hot).then(|| corpus::expand(&segment, threads)).transpose()?;
+    let segment = &built.segment;
+    let expanded = (args.tier == Tier::Hot).then(|| corpus::expand(segment, built.threads)).transpose()?;
     let k = args.k as usize;
     // Without originals in the segment, only the base file knows how far things are.
     let base = if args.originals { None } else { Some(Matrix::read(&args.base, usize::MAX)?) };
-    let reference = Reference { segment: &segment, queries: &queries, base: base.as_ref(), k };
+    let reference = Reference { segment, queries: &queries, base: base.as_ref(), k };
     let worst = match &args.truth {
         Some(path) => reference.by_file(&truth::read(path, args.truth_index)?)?,
         None => reference.by_exact_search(filter.as_ref())?,
     };
-    let bench = Bench {
-        segment: &segment,
-        hot: expanded.as_ref().map(|expanded| &expanded.hot),
-        queries: &queries,
-        filter,
-        k,
-        quantization: QuantizationSearch { ignore: false, rescore: args.rescore, oversampling: args.oversampling },
-        threads: args.threads as usize,
-        batch: args.batch as usize,
-        repeat: args.repeat,
-    };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads as usize).build()?;
+    let mut report = report(args, &built, expanded.as_ref(), queries.rows())?;
+    if !args.json {
+        print_head(&report);
+    }
+    let quantization = QuantizationSearch { ignore: false, rescore: args.rescore, oversampling: args.oversampling };
+    if args.tier == Tier::Cold {
+        let schema = corpus::schema(segment.params());
+        let mut bench = cold::Bench::over(args, &schema, (&built.path, &built.written), folder.path()).await?;
+        (bench.filter, bench.quantization) = (filter, quantization);
+        let by_default = [None];
+        let asked: Vec<Option<f32>> = args.recall_target.iter().copied().map(Some).collect();
+        for &recall in if asked.is_empty() { &by_default } else { asked.as_slice() } {
+            report.runs.extend(bench.measure(recall, &reference, &worst).await?.map(Row::Cold));
+            print_last(args, &report.runs, 2);
+        }
+    } else {
+        let bench = Bench {
+            segment,
+            hot: expanded.as_ref().map(|expanded| &expanded.hot),
+            queries: &queries,
+            filter,
+            k,
+            quantization,
+            threads: args.threads as usize,
+            batch: args.batch as usize,
+            repeat: args.repeat(),
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads as usize).build()?;
+        for width in args.widths() {
+            report.runs.push(Row::Near(bench.measure(width, &reference, &worst, &pool)?));
+            print_last(args, &report.runs, 1);
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+/// All that is known before the first query.
+fn report(args: &Args, built: &Built, expanded: Option<&Expanded>, queries: usize) -> anyhow::Result<Report> {
+    let segment = &built.segment;
     let described = segment.describe()?;
-    let mut report = Report {
+    Ok(Report {
         points: u64::from(segment.len()),
         dim: segment.params().size,
         distance: args.distance,
         datatype: segment.params().datatype,
         originals: args.originals,
         preset: args.preset,
-        tier,
+        tier: args.tier,
         kernel: cairn_engine::kernel::get().name,
-        queries: queries.rows(),
-        k,
+        queries,
+        k: args.k as usize,
         threads: args.threads,
         batch: args.batch,
-        build_s: seconds,
-        build_threads: threads,
-        build_peak_bytes: peak_bytes,
+        build_s: built.seconds,
+        build_threads: built.threads,
+        build_peak_bytes: built.peak_bytes,
         bytes: described.bytes,
         bytes_per_vector: described.bytes_per_vector,
         bits_per_link: described.bits_per_link,
-        hot_bytes_per_vector: expanded.as_ref().map(Expanded::bytes_per_vector),
-        expand_s: expanded.as_ref().map(|expanded| expanded.seconds),
+        hot_bytes_per_vector: expanded.map(Expanded::bytes_per_vector),
+        expand_s: expanded.map(|expanded| expanded.seconds),
         sections: described.sections.iter().map(|section| (section.name.to_owned(), section.bytes.into())).collect(),
+        cold: (args.tier == Tier::Cold).then(|| (&args.cold).into()),
         runs: Vec::new(),
-    };
-    if !args.json {
-        print_head(&report);
-    }
-    for width in args.widths() {
-        let run = bench.measure(width, &reference, &worst, &pool)?;
-        if !args.json {
-            print_run(&run);
+    })
+}
+
+/// Shows the newest rows.
+fn print_last(args: &Args, rows: &[Row], count: usize) {
+    for row in rows.iter().skip(rows.len().saturating_sub(count)).filter(|_| !args.json) {
+        match row {
+            Row::Near(run) => print_run(run),
+            Row::Cold(run) => cold::print_run(run),
         }
-        report.runs.push(run);
     }
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    }
-    Ok(())
 }
 
 fn print_head(report: &Report) {
@@ -267,6 +326,9 @@ fn print_head(report: &Report) {
     );
     if let (Some(bytes), Some(seconds)) = (report.hot_bytes_per_vector, report.expand_s) {
         println!("expanded in {seconds:.1} s to {bytes:.0} bytes per vector in memory");
+    }
+    if let Some(cold) = &report.cold {
+        return cold::print_head(cold);
     }
     println!(
         "{:>6} {:>8} {:>10} {:>9} {:>9} {:>9} {:>10}  plan",
@@ -325,9 +387,33 @@ mod tests {
         ] {
             assert!(parse(&bad).unwrap_err().contains(bad[0]), "{bad:?}");
         }
-        assert_eq!(parse(&[]).unwrap().tier().unwrap(), Tier::Warm);
-        assert_eq!(parse(&["--tier", "hot"]).unwrap().tier().unwrap(), Tier::Hot);
-        let error = parse(&["--tier", "cold"]).unwrap().tier().unwrap_err();
-        assert!(error.to_string().contains("no cold tier yet"), "{error}");
+        for (bad, culprit) in [
+            (["--ef", "10"], "--recall-target"),
+            (["--batch", "2"], "--batch"),
+            (["--cold-latency", "30,20"], "--cold-latency"),
+            (["--cold-bandwidth", "0,600"], "--cold-bandwidth"),
+        ] {
+            let error = parse(&[&["--tier", "cold"], &bad[..]].concat()).unwrap().check().unwrap_err();
+            assert!(error.is::<Usage>() && error.to_string().contains(culprit), "{error}");
+        }
+        for bad in [
+            ["--cold-latency", "30"],
+            ["--cold-latency", "a,b"],
+            ["--cold-bandwidth", "80;600"],
+            ["--cold-plan", "some"],
+        ] {
+            assert!(parse(&[&["--tier", "cold"], &bad[..]].concat()).unwrap_err().contains(bad[0]), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_tier_has_its_own_defaults() {
+        let warm = parse(&[]).unwrap();
+        assert_eq!((warm.tier, warm.repeat(), warm.queries_max()), (Tier::Warm, 3, usize::MAX));
+        let cold = parse(&["--tier", "cold"]).unwrap();
+        assert_eq!((cold.tier, cold.repeat(), cold.queries_max()), (Tier::Cold, 1, cold::QUERIES));
+        assert!(cold.check().is_ok());
+        let cold = parse(&["--tier", "cold", "--repeat", "2", "--queries-max", "7"]).unwrap();
+        assert_eq!((cold.repeat(), cold.queries_max()), (2, 7));
     }
 }

@@ -35,6 +35,34 @@ impl Reference<'_> {
         }
     }
 
+    /// The row of the segment that a point is in.
+    pub(super) fn ordinal(&self, id: PointId) -> anyhow::Result<u32> {
+        self.segment.ordinal(id)?.ok_or_else(|| anyhow::anyhow!("the segment has no point {id}"))
+    }
+
+    /// The share of the true neighbours that answers hold: for each a query's number and rows of the segment. A hit counts by its true
+    /// distance: what the answer says may be an estimate.
+    pub(super) fn recall<'b>(
+        &self,
+        answers: impl Iterator<Item = (usize, &'b [u32])>,
+        worst: &[Worst],
+    ) -> anyhow::Result<f64> {
+        let (mut found, mut wanted) = (0, 0);
+        for (query, ordinals) in answers {
+            let Worst { count, distance } = worst[query];
+            // Room for rounding: the same vectors scored in another order of additions.
+            let bound = distance + 1e-6 * distance.abs().max(1.0);
+            let mut near = 0;
+            for &ordinal in ordinals {
+                near += usize::from(self.distance(query, ordinal)? <= bound);
+            }
+            found += near.min(count);
+            wanted += count;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of hits")]
+        Ok(if wanted == 0 { 1.0 } else { found as f64 / wanted as f64 })
+    }
+
     /// By exact search over all points that match.
     pub(super) fn by_exact_search(&self, filter: Option<&Filter>) -> anyhow::Result<Vec<Worst>> {
         if self.base.is_none() {

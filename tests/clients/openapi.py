@@ -54,6 +54,87 @@ def requests(vector, ids):
     yield "POST", "/collections/{collection_name}/points/count", cosine, {}, 200
     yield "POST", "/collections/{collection_name}/points/scroll", cosine, {"limit": 5, "with_vector": True}, 200
     yield "POST", "/collections/{collection_name}/points/scroll", cosine, {"limit": 100_000}, 200
+    for order in ("price", {"key": "at", "direction": "desc", "start_from": "2024-06-01T00:00:00Z"}):
+        yield "POST", "/collections/{collection_name}/points/scroll", cosine, {"order_by": order}, 200
+        yield "POST", "/collections/{collection_name}/points/query", cosine, {"query": {"order_by": order}}, 200
+    zurich = {"lon": 8.54, "lat": 47.37}
+    ring = {"points": [zurich, {"lon": 9.0, "lat": 47.0}, {"lon": 9.0, "lat": 48.0}, zurich]}
+    conditions = [
+        {"key": "city", "match": {"text": "Lim"}},
+        {"key": "city", "match": {"text_any": "Lima Oslo"}},
+        {"key": "city", "match": {"phrase": "Lima"}},
+        {"key": "city", "match": {"prefix": "L"}},
+        {"key": "spot", "geo_radius": {"center": zurich, "radius": 1000.0}},
+        {"key": "spot", "geo_bounding_box": {"top_left": zurich, "bottom_right": {"lon": 9.0, "lat": 47.0}}},
+        {"key": "spot", "geo_polygon": {"exterior": ring, "interiors": [ring]}},
+        {"has_vector": "stone"},
+        {"slice": {"index": 1, "total": 3}},
+        {"nested": {"key": "place.doors", "filter": {"must": [{"key": "colour", "match": {"value": "red"}}]}}},
+    ]
+    for condition in conditions:
+        filter = {"should": [condition], "min_should": {"conditions": [condition], "min_count": 1}}
+        yield "POST", "/collections/{collection_name}/points/count", cosine, {"filter": filter}, 200
+    for key in ("city", "row", "open", "tags[]"):
+        yield "POST", "/collections/{collection_name}/facet", cosine, {"key": key, "limit": 3, "exact": True}, 200
+    yield "POST", "/collections/{collection_name}/facet", {"collection_name": "never"}, {"key": "city"}, 404
+
+
+def writing_requests():
+    """Every endpoint that writes, in the same form."""
+    written = {"collection_name": "written"}
+    collection, points = "/collections/{collection_name}", "/collections/{collection_name}/points"
+    point = lambda id: {"id": id, "vector": [1.0, 2.0], "payload": {"city": "Bern", "deep": {"n": 1}}}
+    bern = {"filter": {"must": [{"key": "city", "match": {"value": "Bern"}}]}}
+    columns = {"batch": {"ids": [1, 2], "vectors": [[1, 2], [3, 4]], "payloads": [{"a": 1}, None]}}
+    moved = {"points": [{"id": 1, "vector": [5.0, 6.0]}]}
+    metadata = {"owner": "quarry"}
+    yield "PUT", collection, written, {"vectors": {"size": 2, "distance": "Euclid"}, "metadata": metadata}, 200
+    yield "PATCH", collection, written, {"hnsw_config": {"m": 8}, "metadata": {"owner": None}}, 200
+    yield "PATCH", collection, {"collection_name": "never"}, {}, 404
+    yield "GET", collection, written, None, 200
+    yield "PUT", points, written, {"points": [point(1), point("9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d")]}, 200
+    yield "PUT", points, written, columns, 200
+    yield "PUT", points, written, {"points": [point(3)], "update_mode": "insert_only", "update_filter": bern["filter"]}, 200
+    yield "PUT", points, written, {"points": [{"id": 1, "vector": [1.0]}]}, 400
+    yield "PUT", points, {"collection_name": "never"}, {"points": [point(1)]}, 404
+    yield "PUT", f"{points}/vectors", written, {**moved, "update_filter": bern["filter"]}, 200
+    yield "POST", f"{points}/payload", written, {"payload": {"x": 1}, "points": [1, 3], "key": "deep"}, 200
+    yield "POST", f"{points}/payload", written, {"payload": {"x": 1}, **bern}, 200
+    yield "POST", f"{points}/payload", written, {"payload": {"x": 1}, "points": [999]}, 404
+    yield "PUT", f"{points}/payload", written, {"payload": {"city": "Oslo"}, "points": [1]}, 200
+    yield "POST", f"{points}/payload/delete", written, {"keys": ["deep.n", "a[].b"], **bern}, 200
+    yield "POST", f"{points}/payload/clear", written, {"points": [2]}, 200
+    yield "POST", f"{points}/delete", written, {"points": [2]}, 200
+    yield "POST", f"{points}/delete", written, {"filter": {"must": [{"has_id": [3]}]}}, 200
+    yield "POST", f"{points}/delete", written, {"points": []}, 400
+    operations = [
+        {"upsert": {"points": [point(4)]}},
+        {"upsert": columns},
+        {"update_vectors": moved},
+        {"set_payload": {"payload": {"x": 2}, "points": [4]}},
+        {"overwrite_payload": {"payload": {"x": 3}, **bern}},
+        {"delete_payload": {"keys": ["x"], "points": [4]}},
+        {"clear_payload": {"points": [1]}},
+        {"delete": {"points": [2]}},
+    ]
+    yield "POST", f"{points}/batch", written, {"operations": operations}, 200
+    types = ["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"]
+    indexes = [*types, {"type": "keyword", "is_tenant": True}, {"type": "text", "tokenizer": "word", "lowercase": True}]
+    for at, index in enumerate(indexes):
+        yield "PUT", f"{collection}/index", written, {"field_name": f"field{at}", "field_schema": index}, 200
+    yield "GET", collection, written, None, 200
+    yield "DELETE", f"{collection}/index/{{field_name}}", {**written, "field_name": "field0"}, None, 200
+    actions = [
+        {"create_alias": {"collection_name": "written", "alias_name": "first"}},
+        {"rename_alias": {"old_alias_name": "first", "new_alias_name": "second"}},
+    ]
+    yield "POST", "/collections/aliases", {}, {"actions": actions}, 200
+    yield "GET", "/aliases", {}, None, 200
+    yield "GET", f"{collection}/aliases", written, None, 200
+    yield "POST", "/collections/aliases", {}, {"actions": [{"delete_alias": {"alias_name": "second"}}]}, 200
+    yield "POST", f"{points}/scroll", written, {"with_vector": True}, 200
+    yield "POST", f"{points}/query", written, {"query": [1.0, 2.0], "with_payload": True}, 200
+    yield "DELETE", collection, written, None, 200
 
 
 def main():
@@ -67,7 +148,7 @@ def main():
     ids = (folder / "corpus.ids").read_text().split("\n")[:3]
     ids = [int(id) if id.isdigit() else id for id in ids]
     checked = 0
-    for method, path, parameters, body, expected in requests(vector, ids):
+    for method, path, parameters, body, expected in (*requests(vector, ids), *writing_requests()):
         target = path.format(**{key: urllib.parse.quote(str(value), safe="") for key, value in parameters.items()})
         operation = openapi["paths"][path][method.lower()]
         if body is not None:

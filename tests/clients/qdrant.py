@@ -7,10 +7,12 @@ import json
 import pathlib
 import sys
 import warnings
+from collections import Counter
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
+from refusal import expect_error
 
 METRICS = {"cosine": "Cosine", "dot": "Dot", "euclid": "Euclid", "manhattan": "Manhattan"}
 
@@ -39,16 +41,6 @@ class Corpus:
         order = np.argsort(scores if metric in ("euclid", "manhattan") else -scores, kind="stable")
         rows = [row for row in order if keep(self.payloads[row])][:limit]
         return [self.ids[row] for row in rows], scores[rows]
-
-
-def expect_error(status, culprit, call):
-    try:
-        call()
-    except UnexpectedResponse as error:
-        assert error.status_code == status, (error.status_code, error.content)
-        assert culprit in error.content.decode(), (culprit, error.content)
-    else:
-        raise AssertionError(f"no error, expected {status} naming {culprit}")
 
 
 def assert_best(hits, expected, context):
@@ -207,6 +199,13 @@ def filters(client, corpus):
         (models.Filter(must=[field(key="place.floor", match=match(value=3))]), lambda p: p["place"]["floor"] == 3),
         (models.Filter(must=[field(key="place.doors[].colour", match=match(value="red"))]), lambda p: p["row"] % 2 == 0),
         (models.Filter(must_not=[field(key="city", match=match(value="Lima"))]), lambda p: p["city"] != "Lima"),
+        (models.Filter(must=[field(key="city", match=models.MatchText(text="im"))]), lambda p: "im" in p["city"]),
+        (
+            models.Filter(must=[models.NestedCondition(nested=models.Nested(key="place.doors", filter=models.Filter(
+                must=[field(key="colour", match=match(value="blue"))],
+            )))]),
+            lambda p: any(door["colour"] == "blue" for door in p["place"]["doors"]),
+        ),
         (
             models.Filter(
                 should=[field(key="city", match=match(value="Bern")), field(key="price", range=models.Range(gt=90))],
@@ -252,6 +251,19 @@ def reading(client, corpus):
     lima = models.Filter(must=[models.FieldCondition(key="city", match=models.MatchValue(value="Lima"))])
     records, _ = client.scroll("dot", scroll_filter=lima, limit=1000)
     assert {record.id for record in records} == {id for id, p in zip(corpus.ids, corpus.payloads) if p["city"] == "Lima"}
+
+    order = models.OrderBy(key="price", direction=models.Direction.DESC, start_from=40.0)
+    records, offset = client.scroll("dot", order_by=order, limit=20)
+    expected = sorted((p["price"] for p in corpus.payloads if p["price"] <= 40), reverse=True)[:20]
+    assert offset is None and [record.order_value for record in records] == expected
+    assert all(record.payload["price"] == record.order_value for record in records)
+    expect_error(400, "order_by", lambda: client.scroll("dot", order_by="price", offset=1))
+
+    cities = Counter(p["city"] for p in corpus.payloads if p["open"])
+    is_open = models.Filter(must=[models.FieldCondition(key="open", match=models.MatchValue(value=True))])
+    hits = client.facet("dot", key="city", facet_filter=is_open, limit=3, exact=True).hits
+    expected = sorted(cities.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+    assert [(hit.value, hit.count) for hit in hits] == expected
 
     asked = [corpus.ids[0], corpus.ids[2], corpus.ids[10], 10**9]
     records = client.retrieve("dot", ids=asked, with_payload=["row"], with_vectors=True)

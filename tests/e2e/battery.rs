@@ -11,6 +11,7 @@ on_every_store!(
     queries_select_page_and_cut,
     batches_and_the_older_endpoints_agree,
     scroll_reaches_every_point_once,
+    scroll_orders_and_facets_count,
     retrieve_gives_what_was_put_in,
     collections_come_and_go,
 );
@@ -108,6 +109,24 @@ fn filters() -> Vec<Meaning> {
         (must(field("place.floor", "match", json!({"value": 3}))), |p| row(p) % 7 == 3),
         (must(field("place.doors[].colour", "match", json!({"value": "red"}))), |p| row(p).is_multiple_of(2)),
         (must(field("nowhere", "match", json!({"value": 1}))), |_| false),
+        (must(field("city", "match", json!({"text": "im"}))), |p| city(p) == "Lima"),
+        (must(field("city", "match", json!({"prefix": "L"}))), |p| city(p).starts_with('L')),
+        (must(field("city", "match", json!({"text_any": "ern slo"}))), |p| matches!(city(p), "Bern" | "Oslo")),
+        (must(json!({"has_vector": ""})), |_| true),
+        (must(json!({"has_vector": "other"})), |_| false),
+        (
+            must(
+                json!({"nested": {"key": "place.doors", "filter": must(field("colour", "match", json!({"value": "red"})))}}),
+            ),
+            |p| row(p).is_multiple_of(2),
+        ),
+        // No door has two colours.
+        (
+            must(json!({"nested": {"key": "place.doors", "filter": {"must": [
+                field("colour", "match", json!({"value": "red"})), field("colour", "match", json!({"value": "grey"})),
+            ]}}})),
+            |_| false,
+        ),
         (json!({"must_not": [field("city", "match", json!({"value": "Lima"}))]}), |p| city(p) != "Lima"),
         (
             json!({"should": [field("city", "match", json!({"value": "Bern"})), field("price", "range", json!({"gt": 100}))]}),
@@ -271,6 +290,43 @@ fn scroll_reaches_every_point_once(place: &Place) {
     assert_eq!(ids, corpus.ids_in_order(), "integers first, then UUIDs, each once");
     let page = server.post("/collections/stones/points/scroll", &json!({})).ok();
     assert_eq!(page.points().len(), 10, "Qdrant's default limit");
+}
+
+fn scroll_orders_and_facets_count(place: &Place) {
+    let (corpus, server) = served(place, &Index { shards: 3, ..Index::default() });
+    let field = |test: &str, value: Value| json!({"key": "city", test: value});
+    let lima = json!({"must": [field("match", json!({"value": "Lima"}))]});
+    let city = |point: &&Point| point.payload["city"] == "Lima";
+
+    // Rows ascend with the points, prices with rows, and no two are equal.
+    let body =
+        json!({"order_by": {"key": "price", "direction": "desc", "start_from": 120}, "filter": lima, "limit": 9});
+    let reply = server.post("/collections/stones/points/scroll", &body).ok();
+    let mut expected: Vec<&Point> = corpus.points.iter().filter(city).collect();
+    expected.retain(|point| point.payload["price"].as_f64().unwrap() <= 120.0);
+    expected.reverse();
+    assert_eq!(reply.points().len(), 9);
+    for (point, expected) in reply.points().iter().zip(expected) {
+        assert_eq!((&point["id"], &point["order_value"]), (&expected.id, &expected.payload["price"]));
+        assert_eq!(point["payload"], expected.payload);
+    }
+    assert!(reply.result()["next_page_offset"].is_null());
+    let refused = json!({"order_by": "price", "offset": 3});
+    server.post("/collections/stones/points/scroll", &refused).refused(400, &["offset", "order_by"]);
+    let reply = server.query("stones", &json!({"query": {"order_by": "at"}, "limit": 1})).ok();
+    assert_eq!(reply.points()[0]["order_value"], 1_704_110_400_000_000_i64);
+
+    let reply = server.post("/collections/stones/facet", &json!({"key": "tags", "filter": lima})).ok();
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    for point in corpus.points.iter().filter(city) {
+        let tags = point.payload["tags"].as_array().unwrap().iter().filter_map(Value::as_str);
+        tags.for_each(|tag| *counts.entry(tag).or_default() += 1);
+    }
+    let mut expected: Vec<(&str, u64)> = counts.into_iter().collect();
+    expected.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let expected: Vec<Value> = expected.iter().map(|(tag, count)| json!({"value": tag, "count": count})).collect();
+    assert_eq!(reply.result()["hits"], json!(expected));
+    server.post("/collections/nowhere/facet", &json!({"key": "tags"})).refused(404, &["nowhere"]);
 }
 
 fn retrieve_gives_what_was_put_in(place: &Place) {

@@ -1,4 +1,4 @@
-//! The official `qdrant-client` against `cairn serve`, and every answer against Qdrant's OpenAPI description.
+//! The official `qdrant-client`, and what is built on it, against `cairn serve`; and every answer against Qdrant's OpenAPI description.
 
 use std::path::Path;
 
@@ -33,6 +33,38 @@ fn qdrant_client_works_unmodified() {
     let place = indexed();
     let server = place.serve(&Serve { more: &["--api-key", "granite"], ..Serve::default() });
     script("qdrant.py", &server, place.folder());
+}
+
+/// A server of an empty store runs a script.
+fn on_an_empty_store(name: &str, more: &[&str]) {
+    let place = Place::local();
+    let server = place.serve(&Serve { more, ..Serve::default() });
+    script(name, &server, place.folder());
+}
+
+#[test]
+#[ignore = "needs qdrant-client: run tests/run"]
+fn qdrant_client_writes_what_its_local_mode_would() {
+    // Meanwhile everything that is written moves into segments as soon as can be, and segments are merged.
+    on_an_empty_store("writes.py", &["--api-key", "granite", "--indexer-every", "1", "--indexer-age", "0"]);
+}
+
+#[test]
+#[ignore = "needs qdrant-client: run tests/run"]
+fn qdrant_client_changes_collections_indexes_and_aliases() {
+    on_an_empty_store("updates.py", &["--api-key", "granite"]);
+}
+
+#[test]
+#[ignore = "needs langchain-qdrant: run tests/run"]
+fn langchain_works_unmodified() {
+    on_an_empty_store("langchain_store.py", &[]);
+}
+
+#[test]
+#[ignore = "needs llama-index-vector-stores-qdrant: run tests/run"]
+fn llama_index_works_unmodified() {
+    on_an_empty_store("llama_index_store.py", &[]);
 }
 
 #[test]

@@ -70,14 +70,24 @@ fn a_missing_object_is_named(place: &Place) {
     eventually("the log names the segment", || server.output().contains(ulid(&key)).then_some(()));
 
     let keys = place.keys();
-    let manifest = keys.iter().find(|key| key.contains("stones") && key.ends_with("manifest.json")).unwrap();
-    let good = place.read(manifest);
-    for bad in [&b"{"[..], b"[]", b"", &good[..good.len() / 2]] {
-        place.overwrite(manifest, bad.to_vec());
-        let reply = place.serve(&Serve::default()).query("stones", &body);
-        assert!(reply.status >= 500, "{} {}", reply.status, reply.body);
-        assert!(reply.message().contains("manifest.json"), "{}", reply.message());
-    }
+    let named = |end: &str| keys.iter().find(|key| key.contains("stones") && key.ends_with(end)).unwrap();
+    let (doc, manifest) = (named("collection.json"), named("manifest.json"));
+    let damage = |key: &str| {
+        let good = place.read(key);
+        for bad in [&b"{"[..], b"[]", b"", &good[..good.len() / 2]] {
+            place.overwrite(key, bad.to_vec());
+            let reply = place.serve(&Serve::default()).query("stones", &body);
+            assert!(reply.status >= 500, "{} {}", reply.status, reply.body);
+            assert!(reply.message().contains(key.rsplit('/').next().unwrap()), "{}", reply.message());
+        }
+        place.overwrite(key, good);
+    };
+    damage(doc);
+    // Manifests are read where none stand in collection.json.
+    let mut without: Value = serde_json::from_slice(&place.read(doc)).unwrap();
+    without.as_object_mut().unwrap().remove("manifests").unwrap();
+    place.overwrite(doc, serde_json::to_vec(&without).unwrap());
+    damage(manifest);
 }
 
 #[test]

@@ -1,79 +1,60 @@
 //! The two functions under the real Lambda Runtime API: an event for the indexer, function-URL requests for the searcher.
 
-use std::{fs, net::TcpStream, path::Path};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{
-    Corpus, Daemon, Index, Life, Metric, Place, Program, Server, binary, eventually, free_port,
-    on_every_lasting_function,
-};
+use crate::fixture::{Corpus, Index, Life, Metric, Place, Program, Serve, Server, binary, on_every_lasting_function};
 
-on_every_lasting_function!(an_event_indexes_and_a_function_url_answers, wrong_events_and_requests_are_refused);
+on_every_lasting_function!(
+    an_event_indexes_and_a_function_url_answers,
+    events_build_shards_apart_and_publish_them,
+    wrong_events_and_requests_are_refused,
+    functions_without_a_url_are_leaves,
+);
 
-/// `cargo lambda watch --only-lambda-apis`: the Runtime API on one side, invocations and function URLs on the other.
-struct Emulator {
-    url: String,
-    daemon: Daemon,
-}
-
-impl Emulator {
-    fn start(folder: &Path) -> Self {
-        let python = std::env::var("CAIRN_LAMBDA_PYTHON").expect("CAIRN_LAMBDA_PYTHON is set by tests/run");
-        // It asks cargo for the names of the functions, although it is to build none.
-        let package = folder.join("emulator");
-        fs::create_dir_all(package.join("src")).unwrap();
-        let mut manifest =
-            "[workspace]\n[package]\nname = \"emulator\"\nversion = \"0.0.0\"\nedition = \"2024\"\n".to_owned();
-        for name in ["indexer", "searcher"] {
-            manifest += &format!("[[bin]]\nname = \"{name}\"\npath = \"src/main.rs\"\n");
-        }
-        fs::write(package.join("Cargo.toml"), manifest).unwrap();
-        fs::write(package.join("src/main.rs"), "fn main() {}\n").unwrap();
-
-        let port = free_port();
-        let mut program = Program::new(&Path::new(&python).with_file_name("cargo-lambda"));
-        program = program.args(["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1"]);
-        program = program.args(["--invoke-port", &port.to_string()]);
-        program.0.current_dir(&package);
-        let mut daemon = program.spawn(&folder.join("emulator.log"));
-        eventually("the Lambda emulator listens", || {
-            assert_eq!(daemon.ended(), None, "{}", daemon.output());
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Self { url: format!("http://127.0.0.1:{port}"), daemon }
-    }
-
-    /// Starts a function of ours as Lambda would: the binary, and an environment.
-    fn function(&self, name: &str, place: &Place) -> Daemon {
-        let mut program = Program::new(&binary(name)).env(place.env());
-        program.0.env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", self.url));
-        program.0.env("AWS_LAMBDA_FUNCTION_NAME", name).env("AWS_LAMBDA_FUNCTION_VERSION", "1");
-        program.0.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512").env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/cairn");
-        program.0.env("AWS_LAMBDA_LOG_STREAM_NAME", "test").env("CAIRN_STORE", place.url());
-        program.0.env("CAIRN_CACHE_DIR", place.folder().join("function-cache"));
-        program.spawn(&place.folder().join(format!("{name}.log")))
-    }
-}
-
-/// What the tests speak to; the functions live as long as it does.
-struct Cloud {
+/// What the tests speak to, as `localstack/functions` starts it.
+struct Cloud<'a> {
     searcher: Server,
-    invoke: Server,
-    functions: Vec<Daemon>,
+    indexer: Server,
+    place: &'a Place,
 }
 
-impl Cloud {
-    fn start(place: &Place) -> Self {
-        let emulator = Emulator::start(place.folder());
-        let functions = vec![emulator.function("indexer", place), emulator.function("searcher", place)];
-        let url = emulator.url.clone();
-        let searcher = Server::at(format!("{url}/lambda-url/searcher"), Life::Process(emulator.daemon));
-        Self { searcher, invoke: Server::at(url, Life::Elsewhere), functions }
+fn script(name: &str) -> Program {
+    Program::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack").join(name))
+}
+
+/// The value of a line `export NAME=VALUE`.
+fn exported(text: &str, name: &str) -> String {
+    let line = text.lines().find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+}
+
+impl<'a> Cloud<'a> {
+    fn start(place: &'a Place) -> Self {
+        let dir = place.folder().join("functions").display().to_string();
+        let programs = binary("cairn").parent().unwrap().display().to_string();
+        let program = script("functions").env(place.env());
+        let started = program.args(["--store", place.url(), "--programs", &programs, "--dir", &dir]).run().ok();
+        let at = |name: &str| Server::at(exported(&started.stdout, name), Life::Elsewhere);
+        Self { searcher: at("CAIRN_SEARCHER_URL"), indexer: at("CAIRN_INDEXER_URL"), place }
     }
 
     fn event(&self, event: &Value) -> Value {
-        self.invoke.post("/2015-03-31/functions/indexer/invocations", event).body
+        self.indexer.post("", event).body
+    }
+}
+
+impl Drop for Cloud<'_> {
+    fn drop(&mut self) {
+        let dir = self.place.folder().join("functions");
+        if std::thread::panicking() {
+            for name in ["emulator", "searcher", "indexer"] {
+                let log = fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
+                eprintln!("---- the log of {name}:\n{log}");
+            }
+        }
+        script("functions").args(["--stop", "--dir", &dir.display().to_string()]).run();
     }
 }
 
@@ -116,22 +97,45 @@ fn an_event_indexes_and_a_function_url_answers(place: &Place) {
     searcher.put("/collections/new", &json!({"vectors": {"size": 2, "distance": "Dot"}})).ok();
     searcher.delete("/collections/new").ok();
 
+    let pinned = cloud.event(&json!({"job": "snapshot", "collection": "stones", "name": "first"}));
+    assert_eq!(pinned["points"], 300, "{pinned}");
+    let clone = cloud.event(&json!({"job": "clone", "collection": "stones", "to": "copy", "as_of": "snapshot:first"}));
+    assert_eq!(clone["points"], 300, "{clone}");
+
     // A container that was frozen and thawed sees what changed meanwhile.
     place.index(&Corpus::new(100, 12, "second"), &Index { metric: Metric::Euclid, replace: true, ..Index::default() });
     assert_eq!(searcher.count("stones"), 100);
+    let back = cloud.event(&json!({"job": "rollback", "collection": "stones", "snapshot": "first"}));
+    assert_eq!((&back["points"], searcher.count("stones"), searcher.count("copy")), (&json!(300), 300, 300), "{back}");
+    let again = cloud.event(&json!({
+        "job": "reindex", "source": file("npy"), "collection": "stones",
+        "options": {"ids": file("ids"), "payload": file("jsonl"), "recall_samples": 20},
+    }));
+    assert_eq!((&again["gate"]["recall"], &again["gate"]["points_before"]), (&json!(1.0), &json!(300)), "{again}");
+    let source = file("npy");
+    let refused = cloud.event(&json!({
+        "job": "reindex", "source": source, "collection": "stones", "options": {"min_points_ratio": 2},
+    }));
+    assert!(refused["errorMessage"].as_str().is_some_and(|message| message.contains("a ratio of 1.000")), "{refused}");
 }
 
 fn wrong_events_and_requests_are_refused(place: &Place) {
     let corpus = Corpus::new(30, 4, "first");
     let file = source(place, &corpus);
-    let mut cloud = Cloud::start(place);
+    let cloud = Cloud::start(place);
     for (event, culprit) in [
         (json!({"collection": "stones", "distance": "dot"}), "source"),
         (json!({"source": file("npy"), "collection": "../up", "distance": "dot"}), "/"),
         (json!({"source": file("npy"), "collection": "stones", "distance": "hamming"}), "hamming"),
         (json!({"source": file("npy"), "collection": "stones", "distance": "dot", "options": {"shard": 2}}), "shard"),
+        (json!({"job": "rollback", "collection": "stones"}), "twice"),
+        (json!({"job": "reindexx", "collection": "stones"}), "reindexx"),
+        (json!({"job": "clone", "collection": "stones", "to": "copy"}), "stones"),
         (json!({"source": file("nothing"), "collection": "stones", "distance": "dot"}), "source.nothing"),
         (json!({"source": file("jsonl"), "collection": "stones", "distance": "dot"}), "line 1"),
+        (json!({"job": "sing", "source": file("npy"), "collection": "stones"}), "sing"),
+        (json!({"job": "publish", "collection": "stones", "generation": "01J00000000000000000000000"}), "no shard"),
+        (json!({"job": "begin", "source": file("npy"), "collection": "stones"}), "shards"),
     ] {
         let answer = cloud.event(&event);
         let message = answer["errorMessage"].as_str().unwrap_or_else(|| panic!("{event}\nis no error: {answer}"));
@@ -140,5 +144,115 @@ fn wrong_events_and_requests_are_refused(place: &Place) {
     cloud.searcher.query("stones", &json!({"query": [1, 2, 3, 4]})).refused(404, &["stones"]);
     let text = cloud.searcher.post_text("/collections/stones/points/query", "{");
     text.refused(400, &["Format error in JSON body"]);
-    assert!(cloud.functions.iter_mut().all(|function| function.ended().is_none()), "a function ended");
+    // None of this ended a function.
+    cloud.searcher.get("/collections").ok();
+    let event = json!({"source": file("npy"), "collection": "stones", "distance": "dot"});
+    assert_eq!(cloud.event(&event)["points"], 30);
+}
+
+/// What the state machine in `infra/shards.tf` sends, in its order and out of it.
+fn events_build_shards_apart_and_publish_them(place: &Place) {
+    let corpus = Corpus::new(300, 12, "first");
+    let file = source(place, &corpus);
+    let cloud = Cloud::start(place);
+    let mut event = json!({
+        "job": "begin", "source": file("npy"), "collection": "stones", "distance": "euclid",
+        "options": {"ids": file("ids"), "payload": file("jsonl"), "shards": 3},
+    });
+    let begun = cloud.event(&event);
+    assert_eq!(begun["shards"], json!([0, 1, 2]), "{begun}");
+    let publish = json!({"job": "publish", "collection": "stones", "generation": begun["generation"]});
+    event["job"] = "shard".into();
+    event["generation"] = begun["generation"].clone();
+    let mut points = 0;
+    for (shard, built) in [(1, true), (1, false), (0, true)] {
+        event["shard"] = shard.into();
+        let report = cloud.event(&event);
+        assert_eq!((&report["built"], &report["rows"]), (&json!(built), &json!(300)), "{report}");
+        points += if built { report["points"].as_u64().unwrap() } else { 0 };
+    }
+    let early = cloud.event(&publish);
+    assert!(early["errorMessage"].as_str().unwrap().contains("1 of 3 shards are not built: 2"), "{early}");
+    assert_eq!(early["errorType"], "Conflict");
+    event["shard"] = 2.into();
+    points += cloud.event(&event)["points"].as_u64().unwrap();
+    assert_eq!(points, 300);
+    for _ in 0..2 {
+        let report = cloud.event(&publish);
+        assert_eq!((&report["points"], &report["segments"]), (&json!(300), &json!(3)), "{report}");
+    }
+    for query in &corpus.queries[..3] {
+        let expected: Vec<Value> =
+            corpus.ranked(Metric::Euclid, query, |_| true).into_iter().take(10).map(|(id, _)| id).collect();
+        assert_eq!(cloud.searcher.exact_ids("stones", query, 10), expected);
+    }
+}
+
+/// What the README tells people to run.
+#[test]
+#[ignore = "needs cargo-lambda and LocalStack: run tests/run"]
+fn the_serverless_shape_on_a_laptop() {
+    let place = Place::local();
+    let programs = binary("cairn").parent().unwrap().display().to_string();
+    let dir = place.folder().join("serverless").display().to_string();
+    let shown = script("serverless").args(["--once", "--programs", &programs, "--dir", &dir]).run().ok().stdout;
+    assert!(shown.contains("\"points\":3500"), "{shown}");
+    let answer = shown.split_once("/collections/cve/points/query").unwrap().1;
+    // The record that the question is about, as `cairn demo` marks it.
+    assert!(answer.contains("  3245  "), "{shown}");
+    for left in ["functions", "localstack"] {
+        let pids = crate::fixture::files_below(&Path::new(&dir).join(left));
+        assert!(pids.iter().all(|path| !path.to_string_lossy().ends_with("pid")), "left running: {pids:?}");
+    }
+}
+
+fn functions_without_a_url_are_leaves(place: &Place) {
+    let corpus = Corpus::new(300, 12, "first");
+    place.index(&corpus, &Index { shards: 6, ..Index::default() });
+    let cloud = Cloud::start(place);
+    let one = place.serve(&Serve::default());
+    let (endpoint, name) = cloud.searcher.url.split_once("/lambda-url/").unwrap();
+    let root = |leaves: &str, number: usize| {
+        let mut env = place.env().to_vec();
+        let ours = [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+        for (name, value) in ours {
+            if env.iter().all(|(known, _)| known != name) {
+                env.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        let cache = place.folder().join(format!("root-cache-{number}")).display().to_string();
+        let program = Program::cairn().env(&env).args(["serve", "--store", place.url(), "--cache-dir", &cache]);
+        let program = program.args(["--leaves", leaves, "--lambda-endpoint", endpoint, "--request-timeout", "20"]);
+        Server::start(program, &place.folder().join(format!("root-{number}.log")))
+    };
+    let leaf = format!("lambda:{name}");
+    let by_invoke = root(&leaf, 0);
+    for query in &corpus.queries[..3] {
+        for body in [
+            json!({"query": query, "limit": 300, "params": {"exact": true}, "with_payload": true, "with_vector": true}),
+            json!({"query": query, "filter": {"must": [{"key": "city", "match": {"value": "Oslo"}}]}}),
+            json!({"query": corpus.points[5].id, "limit": 7}),
+        ] {
+            let (expected, got) = (one.query("stones", &body).ok(), by_invoke.query("stones", &body).ok());
+            assert_eq!(got.result(), expected.result(), "{body}");
+            assert_eq!(got.usage("leaves"), 1);
+        }
+    }
+    // Beside a server, and what is wrong in the same words.
+    let server = place.serve(&Serve { more: &["--role", "leaf"], ..Serve::default() });
+    let both = root(&format!("{leaf},{}", server.url), 1);
+    let body = json!({"query": corpus.queries[0], "limit": 300, "params": {"exact": true}});
+    assert_eq!(both.query("stones", &body).ok().result(), one.query("stones", &body).ok().result());
+    let wrong = json!({"query": [1.0]});
+    assert_eq!(by_invoke.query("stones", &wrong).message(), one.query("stones", &wrong).message());
+
+    // An event that Lambda would not take is refused before it is sent.
+    let searches: Vec<Value> = (0..1_000)
+        .map(|_| {
+            json!({"query": corpus.queries[0], "limit": 1,
+        "filter": {"must": [{"key": "city", "match": {"any": vec!["a very long name of a city"; 200]}}]}})
+        })
+        .collect();
+    let batch = json!({"searches": searches});
+    by_invoke.post("/collections/stones/points/query/batch", &batch).refused(413, &["Lambda takes 6291456"]);
 }

@@ -7,13 +7,25 @@
 
 mod bad_input;
 mod battery;
+mod budgets;
 mod cache;
 mod clients;
+mod cold;
 mod crash;
 mod damage;
+mod doctor;
+mod fanout;
 mod fixture;
 mod freshness;
+mod gc;
 mod hot;
+mod infra;
 mod lambda;
+mod lifecycle;
+mod live;
+mod memory;
+mod past;
+mod pressure;
 mod quantization;
 mod recall;
+mod shards;

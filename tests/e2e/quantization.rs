@@ -215,7 +215,7 @@ fn bench_measures_recall_targets_codes_and_memory() {
     let shown = bench(&["--tier", "hot", "--recall-target", "0.95"]).ok().stdout;
     assert!(shown.contains("@0.95") && shown.contains("p90 us") && shown.contains("expanded in"), "{shown}");
     for (more, culprit) in [
-        (["--tier", "cold"], "no cold tier yet"),
+        (["--tier", "lukewarm"], "cold"),
         (["--originals", "some"], "keep or none"),
         (["--recall-target", "2"], "0.5 to 0.999"),
         (["--oversampling", "0"], "from 1 to"),

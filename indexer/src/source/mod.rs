@@ -7,12 +7,15 @@
 //! | `.jsonl` | yes | optional | optional |
 //! | `.parquet` | yes | optional | the other columns |
 //!
+//! A folder of such files is read one after another, by name ([`Chain`]).
+//!
 //! All but Parquet may be compressed as a whole: `.gz` or `.zst`. Ids and payloads of the first two formats come from files
 //! of their own (`ids`, `payloads`), row by row. Without ids a point's id is its row number, from 0.
 //!
 //! The parsers take any reader, trust nothing, and name the byte, line or row that is wrong.
 
 mod batch;
+mod chain;
 mod ids;
 mod input;
 mod jsonl;
@@ -30,6 +33,7 @@ use std::path::Path;
 use cairn_model::{Datatype, limits::DIM_MAX};
 
 pub use batch::Batch;
+pub use chain::{Chain, Opener};
 pub use ids::{IdLines, NpyIds};
 pub use input::{Input, LINE_BYTES_MAX, Tally};
 pub use jsonl::Jsonl;

@@ -10,7 +10,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Preset, Quantization, VectorParams};
+use cairn_model::{
+    CollectionSchema, Datatype, Distance, HnswConfig, Partition, Payload, Preset, Quantization, VectorParams,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
@@ -50,8 +52,8 @@ pub struct CreateCollection {
     pub sparse_vectors: Later,
     /// Not supported yet.
     pub strict_mode_config: Later,
-    /// Not supported yet: nothing would keep it.
-    pub metadata: Later,
+    /// Kept, and shown again.
+    pub metadata: Option<Payload>,
     /// Not supported yet; older clients send it.
     pub init_from: Later,
 }
@@ -209,7 +211,8 @@ impl<'de> Deserialize<'de> for VectorsInput {
 }
 
 impl HnswDiff {
-    fn over(diff: Option<Self>, base: HnswConfig) -> HnswConfig {
+    /// `base`, but for what the difference says.
+    pub(super) fn over(diff: Option<Self>, base: HnswConfig) -> HnswConfig {
         let diff = diff.unwrap_or_default();
         HnswConfig {
             m: diff.m.unwrap_or(base.m),
@@ -227,7 +230,6 @@ impl CreateCollection {
     pub fn check(self) -> Result<CollectionSchema> {
         self.sparse_vectors.refuse("sparse_vectors")?;
         self.strict_mode_config.refuse("strict_mode_config")?;
-        self.metadata.refuse("metadata")?;
         self.init_from.refuse("init_from")?;
         if let Some(method) = self.sharding_method.filter(|method| method != "auto") {
             return Err(Error::Unsupported(format!("`sharding_method` \"{method}\"")));
@@ -263,8 +265,11 @@ impl CreateCollection {
         let schema = CollectionSchema {
             vectors,
             shard_count: self.shard_number.unwrap_or(1),
+            partition: Partition::Hash,
             quantization: self.quantization_config.0,
             vector_quantization,
+            payload_indexes: BTreeMap::new(),
+            metadata: self.metadata,
         };
         schema.validate().map_err(|error| Error::body(error.field, error.why))?;
         Ok(schema)

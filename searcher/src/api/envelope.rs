@@ -15,6 +15,9 @@ pub struct Envelope<T> {
     pub status: &'static str,
     /// Seconds.
     pub time: f64,
+    /// Whether leaves are missing in it, as the request allowed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// What it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageBody>,
@@ -37,8 +40,9 @@ impl<T: Serialize> Envelope<T> {
     /// # Errors
     /// When `result` cannot be written as JSON.
     pub fn text(result: T, started: Instant, usage: Option<Usage>) -> serde_json::Result<Vec<u8>> {
+        let partial = usage.is_some_and(|usage| usage.leaves_failed > 0);
         let usage = usage.map(|cairn| UsageBody { hardware: None, inference: None, cairn });
-        serde_json::to_vec(&Self { result, status: "ok", time: started.elapsed().as_secs_f64(), usage })
+        serde_json::to_vec(&Self { result, status: "ok", time: started.elapsed().as_secs_f64(), partial, usage })
     }
 }
 

@@ -1,14 +1,13 @@
 //! `GET /collections/{name}`: a collection as Qdrant's clients expect to see it.
 
-use cairn_model::{CollectionSchema, Datatype, Quantization, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, PayloadIndex, Quantization, VectorParams};
 use cairn_storage::Collection;
 use serde_json::{Map, Value, json};
 
-/// Qdrant's `CollectionInfo`. Everything that Cairn has no setting for shows Qdrant's default.
+/// Qdrant's `CollectionInfo` of a collection that has so many points. Everything that Cairn has no setting for shows Qdrant's default.
 #[must_use]
-pub fn collection_info(collection: &Collection) -> Value {
+pub fn collection_info(collection: &Collection, points: u64) -> Value {
     let schema = &collection.doc.schema;
-    let points = collection.points();
     let segments: usize = collection.manifests.iter().map(|manifest| manifest.segments.len()).sum();
     let hnsw = schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default();
     let own: Map<String, Value> = schema.vectors.iter().map(|(name, params)| (name.clone(), cairn(params))).collect();
@@ -46,13 +45,29 @@ pub fn collection_info(collection: &Collection) -> Value {
             "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
             "quantization_config": schema.quantization,
         },
-        "payload_schema": {},
-        "cairn": {"vectors": own},
+        "payload_schema": payload_schema(schema, points),
+        "cairn": {"vectors": own, "generation": collection.doc.generation},
     });
+    if let Some(metadata) = &schema.metadata {
+        shown["config"]["metadata"] = json!(metadata);
+    }
     if schema.quantization.is_some() || !schema.vector_quantization.is_empty() {
         shown["warnings"] = json!([{ "message": SERVED_BY }]);
     }
     shown
+}
+
+/// The indexes that were declared. `points` are those of the segments: the indexes of their fields have seen each of them, whether or
+/// not it has the field, and nothing that is read to answer this knows how many do.
+fn payload_schema(schema: &CollectionSchema, points: u64) -> Map<String, Value> {
+    let index = |(field, index): (&String, &PayloadIndex)| {
+        let mut shown = json!({"data_type": index.payload_type(), "points": points});
+        if let Some(params) = index.params() {
+            shown["params"] = json!(params);
+        }
+        (field.clone(), shown)
+    };
+    schema.payload_indexes.iter().map(index).collect()
 }
 
 /// What becomes of every kind of quantization.

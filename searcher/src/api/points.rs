@@ -1,17 +1,18 @@
 //! Points as they are shown, and the requests that read them without searching.
 
-use cairn_model::{Filter, PointId, limits::IDS_MAX};
+use cairn_model::{Filter, OrderValue, PointId, SearchParams, limits::IDS_MAX};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use super::{
-    check_limit,
-    field::{Ignored, Later},
+    check_filter, check_limit,
+    field::Ignored,
+    order::OrderBy,
     selector::{WithPayload, WithVector},
 };
 use crate::{
     error::{Error, Result},
-    request::{NamedVector, Record, ScoredPoint, Scroll},
+    request::{NamedVector, Query, Record, Request, ScoredPoint, Scroll},
     select::{PayloadSelector, VectorSelector},
 };
 
@@ -41,11 +42,22 @@ pub struct RecordBody<'a> {
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<VectorBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_value: Option<OrderValue>,
 }
 
 impl<'a> From<&'a Record> for RecordBody<'a> {
     fn from(record: &'a Record) -> Self {
-        Self { id: record.id, payload: record.payload.as_deref(), vector: record.vector.as_ref().map(VectorBody) }
+        let (payload, vector) = (record.payload.as_deref(), record.vector.as_ref().map(VectorBody));
+        Self { id: record.id, payload, vector, order_value: None }
+    }
+}
+
+impl<'a> RecordBody<'a> {
+    /// A point of a scroll in an order.
+    #[must_use]
+    pub fn ordered(point: &'a ScoredPoint) -> Self {
+        Self { order_value: point.order_value, ..Self::from(&point.record) }
     }
 }
 
@@ -60,12 +72,14 @@ pub struct ScoredPointBody<'a> {
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<VectorBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_value: Option<OrderValue>,
 }
 
 impl<'a> From<&'a ScoredPoint> for ScoredPointBody<'a> {
     fn from(point: &'a ScoredPoint) -> Self {
-        let RecordBody { id, payload, vector } = RecordBody::from(&point.record);
-        Self { id, version: 0, score: point.score, payload, vector }
+        let RecordBody { id, payload, vector, order_value } = RecordBody::ordered(point);
+        Self { id, version: 0, score: point.score, payload, vector, order_value }
     }
 }
 
@@ -129,37 +143,65 @@ pub struct ScrollRequest {
     /// Which vectors to return.
     #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
-    /// Not supported yet.
-    pub order_by: Later,
+    /// By which field to order points; by id when missing.
+    pub order_by: Option<OrderBy>,
     /// Ignored: there are no shard keys.
     pub shard_key: Ignored,
+}
+
+/// What `points/scroll` asks for.
+#[derive(Debug)]
+pub enum Listing {
+    /// A page by id.
+    ById(Scroll),
+    /// The first points in an order.
+    Ordered(Request),
 }
 
 impl ScrollRequest {
     /// Checks and converts.
     ///
     /// # Errors
-    /// Names the field that is out of range or not supported.
-    pub fn check(self) -> Result<Scroll> {
-        self.order_by.refuse("order_by")?;
+    /// Names the field that is out of range; when an order is to begin at an id.
+    pub fn check(self) -> Result<Listing> {
         let limit = self.limit.unwrap_or(PAGE_DEFAULT);
         check_limit("scroll_request.", limit, 0)?;
-        Ok(Scroll {
-            from: self.offset,
-            filter: self.filter.filter(|filter| !filter.is_empty()),
+        let filter = check_filter("scroll_request.", self.filter)?;
+        let with_payload = self.with_payload.map_or(PayloadSelector::All, |with| with.0);
+        let with_vector = self.with_vector.map(|with| with.0).unwrap_or_default();
+        let Some(OrderBy(order)) = self.order_by else {
+            return Ok(Listing::ById(Scroll { from: self.offset, filter, limit, with_payload, with_vector }));
+        };
+        if self.offset.is_some() {
+            return Err(Error::Invalid(
+                "Cannot use an `offset` when using `order_by`. The alternative for paging is to use \
+                 `order_by.start_from` and a filter to exclude the IDs that you've already seen for the \
+                 `order_by.start_from` value"
+                    .into(),
+            ));
+        }
+        Ok(Listing::Ordered(Request {
+            query: Query::Order(order),
+            using: None,
+            filter,
+            params: SearchParams::default(),
+            partial: false,
             limit,
-            with_payload: self.with_payload.map_or(PayloadSelector::All, |with| with.0),
-            with_vector: self.with_vector.map(|with| with.0).unwrap_or_default(),
-        })
+            offset: 0,
+            score_threshold: None,
+            with_payload,
+            with_vector,
+            cost_max: None,
+        }))
     }
 }
 
 /// Result of `points/scroll`.
 #[derive(Debug, Serialize)]
 pub struct ScrollResult<'a> {
-    /// Points by id.
+    /// Points by id, or as they were ordered.
     pub points: Vec<RecordBody<'a>>,
-    /// First id of the next page.
+    /// First id of the next page; none where they were ordered.
     pub next_page_offset: Option<PointId>,
 }
 
@@ -173,6 +215,16 @@ pub struct CountRequest {
     pub exact: Option<bool>,
     /// Ignored: there are no shard keys.
     pub shard_key: Ignored,
+}
+
+impl CountRequest {
+    /// Checks and converts: the filter, if there is one.
+    ///
+    /// # Errors
+    /// Names the field that is out of range.
+    pub fn check(self) -> Result<Option<Filter>> {
+        check_filter("count_request.", self.filter)
+    }
 }
 
 /// Result of `points/count`.

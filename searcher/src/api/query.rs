@@ -1,13 +1,14 @@
 //! `points/query`, `points/search` and their batches.
 
 use cairn_model::{
-    Filter,
+    Filter, Usage,
     limits::{BATCH_MAX, LIMIT_MAX},
 };
+use cairn_storage::AsOf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    check_limit,
+    check_filter, check_limit,
     field::{Ignored, Later},
     points::ScoredPointBody,
     selector::{Params, WithPayload, WithVector},
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    receipt::{Estimate, Step},
     request::{Query, Request},
 };
 
@@ -50,6 +52,8 @@ pub struct QueryRequest {
     pub lookup_from: Later,
     /// Ignored: there are no shard keys.
     pub shard_key: Ignored,
+    /// Cairn's own: say what the query would take and cost instead of running it.
+    pub explain: bool,
 }
 
 /// Body of `points/query/batch`.
@@ -95,6 +99,28 @@ pub struct SearchBatch {
     pub searches: Vec<SearchRequest>,
 }
 
+/// Result of `points/query` with `explain`.
+#[derive(Debug, Serialize)]
+pub struct ExplainResult {
+    /// By segment.
+    pub plan: Vec<Step>,
+    /// What all of them would take; its `cost_nanodollars` too.
+    pub estimate: Usage,
+    /// Dollars.
+    pub cost_usd: f64,
+    /// Seconds of waiting for the store.
+    pub waiting_s: f64,
+}
+
+impl From<Estimate> for ExplainResult {
+    fn from(estimate: Estimate) -> Self {
+        let Estimate { steps, usage, waiting } = estimate;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let cost_usd = usage.cost_nanodollars as f64 / 1e9;
+        Self { plan: steps, estimate: usage, cost_usd, waiting_s: waiting.as_secs_f64() }
+    }
+}
+
 /// Result of `points/query`.
 #[derive(Debug, Serialize)]
 pub struct QueryResult<'a> {
@@ -106,6 +132,7 @@ fn target(target: Target) -> Result<Query> {
     match target {
         Target::Vector(vector) => Ok(Query::Vector(vector)),
         Target::Point(id) => Ok(Query::Point(id)),
+        Target::Order(order) => Ok(Query::Order(order)),
         Target::Later(name) => Err(Error::Unsupported(name)),
     }
 }
@@ -122,11 +149,14 @@ impl QueryRequest {
         let at = format!("{at}internal.");
         let (limit, offset) = (self.limit.unwrap_or(LIMIT_DEFAULT), self.offset.unwrap_or(0));
         check_limit(&at, limit, offset)?;
+        let params = self.params.unwrap_or_default();
         Ok(Request {
             query: self.query.map_or(Ok(Query::All), |query| target(query.0))?,
             using: self.using,
-            filter: self.filter.filter(|filter| !filter.is_empty()),
-            params: self.params.unwrap_or_default().check(&at)?,
+            filter: check_filter(&at, self.filter)?,
+            params: params.check(&at)?,
+            cost_max: params.cost_max(&at)?,
+            partial: params.partial,
             limit,
             offset,
             score_threshold: self.score_threshold,
@@ -145,11 +175,14 @@ impl SearchRequest {
         let at = format!("{at}search_request.");
         let offset = self.offset.unwrap_or(0);
         check_limit(&at, self.limit, offset)?;
+        let params = self.params.unwrap_or_default();
         Ok(Request {
             query: target(self.vector.target)?,
             using: self.vector.name,
-            filter: self.filter.filter(|filter| !filter.is_empty()),
-            params: self.params.unwrap_or_default().check(&at)?,
+            filter: check_filter(&at, self.filter)?,
+            params: params.check(&at)?,
+            cost_max: params.cost_max(&at)?,
+            partial: params.partial,
             limit: self.limit,
             offset,
             score_threshold: self.score_threshold,
@@ -175,17 +208,60 @@ fn check_batch<T>(searches: Vec<T>, check: impl Fn(T, &str) -> Result<Request>) 
     Ok(requests)
 }
 
+impl QueryRequest {
+    /// The past that its `params` name.
+    ///
+    /// # Errors
+    /// When they name none.
+    pub fn past(&self, at: &str) -> Result<Option<AsOf>> {
+        self.params.as_ref().map_or(Ok(None), |params| params.past(at))
+    }
+}
+
+impl SearchRequest {
+    /// The past that its `params` name.
+    ///
+    /// # Errors
+    /// When they name none.
+    pub fn past(&self, at: &str) -> Result<Option<AsOf>> {
+        self.params.as_ref().map_or(Ok(None), |params| params.past(at))
+    }
+}
+
+fn pasts<T>(searches: &[T], past: impl Fn(&T, &str) -> Result<Option<AsOf>>) -> Result<Vec<Option<AsOf>>> {
+    searches.iter().enumerate().map(|(at, search)| past(search, &format!("searches[{at}]."))).collect()
+}
+
 impl QueryBatch {
+    /// The pasts that its queries name.
+    ///
+    /// # Errors
+    /// Names the query.
+    pub fn pasts(&self) -> Result<Vec<Option<AsOf>>> {
+        pasts(&self.searches, QueryRequest::past)
+    }
+
     /// Checks and converts every query.
     ///
     /// # Errors
     /// Names the query and the field.
     pub fn check(self) -> Result<Vec<Request>> {
+        if self.searches.iter().any(|search| search.explain) {
+            return Err(Error::Invalid("explain is for one query, not for a batch".into()));
+        }
         check_batch(self.searches, QueryRequest::check)
     }
 }
 
 impl SearchBatch {
+    /// The pasts that its searches name.
+    ///
+    /// # Errors
+    /// Names the search.
+    pub fn pasts(&self) -> Result<Vec<Option<AsOf>>> {
+        pasts(&self.searches, SearchRequest::past)
+    }
+
     /// Checks and converts every search.
     ///
     /// # Errors

@@ -7,10 +7,18 @@ pub struct Route {
     pub method: &'static str,
     /// Path.
     pub path: &'static str,
+    /// Whether it changes anything.
+    pub writes: bool,
 }
 
+/// A `POST` may do either.
 const fn route(method: &'static str, path: &'static str) -> Route {
-    Route { method, path }
+    let writes = !matches!(method.as_bytes(), b"GET" | b"POST");
+    Route { method, path, writes }
+}
+
+const fn writing(method: &'static str, path: &'static str) -> Route {
+    Route { method, path, writes: true }
 }
 
 /// One collection.
@@ -21,13 +29,14 @@ pub const POINTS: &str = "/collections/{collection_name}/points";
 pub const POINT: &str = "/collections/{collection_name}/points/{id}";
 
 /// Every endpoint that this version answers.
-pub const ROUTES: [Route; 19] = [
+pub const ROUTES: [Route; 36] = [
     route("GET", "/"),
     route("GET", "/healthz"),
     route("GET", "/livez"),
     route("GET", "/readyz"),
     route("GET", "/metrics"),
     route("GET", "/telemetry"),
+    route("POST", "/internal/v1/search"),
     route("GET", "/collections"),
     route("GET", COLLECTION),
     route("PUT", COLLECTION),
@@ -41,37 +50,38 @@ pub const ROUTES: [Route; 19] = [
     route("POST", "/collections/{collection_name}/points/search/batch"),
     route("POST", "/collections/{collection_name}/points/count"),
     route("POST", "/collections/{collection_name}/points/scroll"),
+    route("POST", "/collections/{collection_name}/facet"),
+    writing("PATCH", COLLECTION),
+    writing("PUT", "/collections/{collection_name}/index"),
+    writing("DELETE", "/collections/{collection_name}/index/{field_name}"),
+    route("GET", "/aliases"),
+    route("GET", "/collections/{collection_name}/aliases"),
+    writing("POST", "/collections/aliases"),
+    writing("PUT", POINTS),
+    writing("POST", "/collections/{collection_name}/points/delete"),
+    writing("POST", "/collections/{collection_name}/points/payload"),
+    writing("PUT", "/collections/{collection_name}/points/payload"),
+    writing("POST", "/collections/{collection_name}/points/payload/delete"),
+    writing("POST", "/collections/{collection_name}/points/payload/clear"),
+    writing("PUT", "/collections/{collection_name}/points/vectors"),
+    writing("POST", "/collections/{collection_name}/points/vectors/delete"),
+    writing("POST", "/collections/{collection_name}/points/batch"),
 ];
 
 /// Qdrant's endpoints that write and that this version does not have, and what to call them.
-pub const LATER: [(Route, &str); 19] = [
-    (route("PUT", POINTS), "upserting points"),
-    (route("POST", "/collections/{collection_name}/points/delete"), "deleting points"),
-    (route("PUT", "/collections/{collection_name}/points/vectors"), "updating vectors"),
-    (route("POST", "/collections/{collection_name}/points/vectors/delete"), "deleting vectors"),
-    (route("POST", "/collections/{collection_name}/points/payload"), "setting payload"),
-    (route("PUT", "/collections/{collection_name}/points/payload"), "overwriting payload"),
-    (route("POST", "/collections/{collection_name}/points/payload/delete"), "deleting payload"),
-    (route("POST", "/collections/{collection_name}/points/payload/clear"), "clearing payload"),
-    (route("POST", "/collections/{collection_name}/points/batch"), "batch updates"),
-    (route("PATCH", COLLECTION), "updating a collection"),
-    (route("PUT", "/collections/{collection_name}/index"), "declaring a payload index"),
-    (route("DELETE", "/collections/{collection_name}/index/{field_name}"), "dropping a payload index"),
-    (route("PUT", "/collections/{collection_name}/vectors/{vector_name}"), "adding a vector name"),
-    (route("DELETE", "/collections/{collection_name}/vectors/{vector_name}"), "deleting a vector name"),
-    (route("POST", "/collections/{collection_name}/snapshots"), "creating a snapshot"),
-    (route("PUT", "/collections/{collection_name}/snapshots/recover"), "recovering a snapshot"),
-    (route("PUT", "/collections/{collection_name}/shards"), "creating a shard key"),
-    (route("POST", "/collections/{collection_name}/shards/delete"), "deleting a shard key"),
-    (route("POST", "/collections/aliases"), "changing aliases"),
+pub const LATER: [(Route, &str); 6] = [
+    (writing("PUT", "/collections/{collection_name}/vectors/{vector_name}"), "adding a vector name"),
+    (writing("DELETE", "/collections/{collection_name}/vectors/{vector_name}"), "deleting a vector name"),
+    (writing("POST", "/collections/{collection_name}/snapshots"), "creating a snapshot"),
+    (writing("PUT", "/collections/{collection_name}/snapshots/recover"), "recovering a snapshot"),
+    (writing("PUT", "/collections/{collection_name}/shards"), "creating a shard key"),
+    (writing("POST", "/collections/{collection_name}/shards/delete"), "deleting a shard key"),
 ];
 
 /// Whether an endpoint changes anything; a read-only key may not call it.
 #[must_use]
 pub fn writes(method: &str, path: &str) -> bool {
-    match method {
-        "GET" | "HEAD" => false,
-        "POST" => LATER.iter().any(|(later, _)| later.method == method && later.path == path),
-        _ => true,
-    }
+    let known = ROUTES.into_iter().chain(LATER.map(|(route, _)| route));
+    let route = known.into_iter().find(|route| route.method == method && route.path == path);
+    route.map_or(!matches!(method, "GET" | "HEAD" | "POST"), |route| route.writes)
 }

@@ -3,15 +3,16 @@
 use std::fmt;
 
 use cairn_model::{
-    Path, QuantizationSearch, SearchParams,
+    Path, QuantizationSearch, SearchParams, SegmentPlan,
     limits::{EF_MAX, OVERSAMPLING_MAX, RECALL_MAX, RECALL_MIN},
 };
+use cairn_storage::AsOf;
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor},
 };
 
-use super::field::Ignored;
+use super::{field::Ignored, past::parse_past};
 use crate::{
     error::{Error, Result},
     select::{PayloadSelector, VectorSelector},
@@ -126,6 +127,14 @@ pub struct Params {
     pub exact: Option<bool>,
     /// Cairn's own: the recall@k that is wanted, in place of a width.
     pub recall: Option<f32>,
+    /// Cairn's own: dollars that the query may be estimated to cost; one that would cost more is refused.
+    pub max_cost: Option<f64>,
+    /// Cairn's own: how segments that are not on local disk are read: `auto`, `ranges` or `whole`.
+    pub plan: SegmentPlan,
+    /// Cairn's own: whether an answer without some of the leaves is better than none.
+    pub partial: bool,
+    /// Cairn's own: which past of the collection is searched.
+    pub as_of: Option<String>,
     /// How codes are used.
     pub quantization: Option<QuantizationParams>,
     /// Leave out what is not indexed.
@@ -169,6 +178,30 @@ impl QuantizationParams {
 }
 
 impl Params {
+    /// The past that is searched; `at` is the path of the object that has them.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn past(&self, at: &str) -> Result<Option<AsOf>> {
+        self.as_of.as_deref().map(|text| parse_past(&format!("{at}params.as_of"), text)).transpose()
+    }
+
+    /// `max_cost` in billionths of a dollar.
+    ///
+    /// # Errors
+    /// When it is no price.
+    pub fn cost_max(&self, at: &str) -> Result<Option<u64>> {
+        let Some(dollars) = self.max_cost else { return Ok(None) };
+        if !(dollars.is_finite() && dollars >= 0.0) {
+            return Err(Error::body(
+                format!("{at}params.max_cost"),
+                format!("value {dollars:?} invalid, must be 0.0 or larger"),
+            ));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        Ok(Some((dollars * 1e9).round() as u64))
+    }
+
     /// Checks and converts; `at` is the path of the object that has them.
     ///
     /// # Errors
@@ -188,6 +221,7 @@ impl Params {
             recall: self.recall,
             quantization: self.quantization.unwrap_or_default().check(at)?,
             indexed_only: self.indexed_only,
+            plan: self.plan,
         })
     }
 }
@@ -228,7 +262,14 @@ mod tests {
         let full = r#"{"hnsw_ef": 64, "recall": 0.95, "indexed_only": true,
             "quantization": {"ignore": true, "rescore": false, "oversampling": 2.5}}"#;
         let quantization = QuantizationSearch { ignore: true, rescore: Some(false), oversampling: Some(2.5) };
-        let wanted = SearchParams { ef: Some(64), exact: false, recall: Some(0.95), quantization, indexed_only: true };
+        let wanted = SearchParams {
+            ef: Some(64),
+            exact: false,
+            recall: Some(0.95),
+            quantization,
+            indexed_only: true,
+            plan: SegmentPlan::Auto,
+        };
         assert_eq!(params(full), Ok(wanted));
         for (json, why) in [
             (r#"{"recall": 1.0}"#, "searches[1].params.recall: value 1.0 invalid, must be from 0.5 to 0.999"),

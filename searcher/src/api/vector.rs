@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use cairn_model::{PointId, limits::DIM_MAX};
+use cairn_model::{Order, PointId, limits::DIM_MAX};
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{self, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Visitor},
 };
 use uuid::Uuid;
 
-use super::field::Later;
+use super::{field::Later, order::OrderBy};
 
 /// A dense vector: an array of numbers that a 32-bit float can hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub enum Target {
     Vector(Vec<f32>),
     /// A point.
     Point(PointId),
+    /// No vector: points in an order of their values.
+    Order(Order),
     /// A form of Qdrant's that this version does not have, by name.
     Later(String),
 }
@@ -40,32 +42,57 @@ pub struct NamedInput {
 }
 
 /// Kinds of query of Qdrant's that this version does not have.
-const LATER_QUERIES: [&str; 9] =
-    ["recommend", "discover", "context", "order_by", "fusion", "rrf", "formula", "sample", "relevance_feedback"];
+const LATER_QUERIES: [&str; 8] =
+    ["recommend", "discover", "context", "fusion", "rrf", "formula", "sample", "relevance_feedback"];
 /// Fields of vectors that are objects: sparse vectors, and texts and images to be embedded.
 const OBJECT_VECTORS: [&str; 7] = ["indices", "values", "text", "image", "object", "model", "options"];
 
-/// One element of an array that should be a vector.
-enum Element {
+/// One element of an array that should be a vector, or a vector of a multivector.
+pub(super) enum Element {
     Number(f32),
-    Nested,
+    Row(Vec<f32>),
 }
 
-impl<'de> Deserialize<'de> for Element {
+/// A number that a 32-bit float can hold.
+pub(super) struct Float(pub(super) f32);
+
+impl<'de> Deserialize<'de> for Float {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Number;
-        impl<'de> Visitor<'de> for Number {
-            type Value = Element;
+        impl Visitor<'_> for Number {
+            type Value = Float;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a number")
             }
             #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is what is wanted")]
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Element, E> {
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Float, E> {
                 let narrow = number as f32;
                 if narrow.is_finite() {
-                    return Ok(Element::Number(narrow));
+                    return Ok(Float(narrow));
                 }
                 Err(E::custom(format_args!("vector element {number:e} is not a finite 32-bit float")))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Float, E> {
+                Ok(Float(number as f32))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Float, E> {
+                Ok(Float(number as f32))
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrRow;
+        impl<'de> Visitor<'de> for NumberOrRow {
+            type Value = Element;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Element, E> {
+                Float::deserialize(number.into_deserializer()).map(|Float(value)| Element::Number(value))
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Element, E> {
                 Ok(Element::Number(number as f32))
@@ -74,12 +101,24 @@ impl<'de> Deserialize<'de> for Element {
                 Ok(Element::Number(number as f32))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Element, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Element::Nested)
+                let mut row = Vec::new();
+                while let Some(Float(value)) = seq.next_element()? {
+                    push(&mut row, value)?;
+                }
+                Ok(Element::Row(row))
             }
         }
-        deserializer.deserialize_any(Number)
+        deserializer.deserialize_any(NumberOrRow)
     }
+}
+
+/// One dimension more of a vector.
+pub(super) fn push<E: de::Error>(values: &mut Vec<f32>, value: f32) -> Result<(), E> {
+    if values.len() == DIM_MAX {
+        return Err(E::custom(format_args!("a vector has at most {DIM_MAX} elements")));
+    }
+    values.push(value);
+    Ok(())
 }
 
 /// The rest of an array: a vector, or a multivector when its elements are arrays.
@@ -88,11 +127,8 @@ fn elements<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Target, A::Error> {
     let mut nested = false;
     while let Some(element) = seq.next_element()? {
         match element {
-            Element::Number(value) => values.push(value),
-            Element::Nested => nested = true,
-        }
-        if values.len() > DIM_MAX {
-            return Err(de::Error::custom(format_args!("a vector has at most {DIM_MAX} elements")));
+            Element::Number(value) => push(&mut values, value)?,
+            Element::Row(_) => nested = true,
         }
     }
     Ok(if nested { Target::Later("a multivector".into()) } else { Target::Vector(values) })
@@ -125,6 +161,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "nearest" if self.kinds => found = Some(map.next_value::<Nearest>()?.0),
+                "order_by" if self.kinds => found = Some(Target::Order(map.next_value::<OrderBy>()?.0)),
                 "mmr" if self.kinds => {
                     if map.next_value::<Later>()?.refuse("").is_err() {
                         later = Some("`query.mmr`".to_owned());
@@ -139,7 +176,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
                     later.get_or_insert_with(|| format!("a vector with `{key}`"));
                 }
                 key if self.kinds => {
-                    let expected = "expected `nearest`";
+                    let expected = "expected `nearest` or `order_by`";
                     return Err(de::Error::custom(format_args!("unknown field `{key}`, {expected}")));
                 }
                 key => {

@@ -62,7 +62,8 @@ fn log(command: &Command, in_lambda: bool) {
 
 /// The router under Lambda's runtime, for function URLs and HTTP APIs.
 async fn lambda(settings: Settings) -> Result<(), lambda_http::Error> {
-    let searcher = Arc::new(Searcher::open(&settings.store, &settings.search).await?);
+    let searcher = Searcher::open(&settings.store, &settings.search).await?.with_fanout(&settings.fanout)?;
+    let searcher = Arc::new(searcher);
     let router = router(searcher, settings.http).layer(middleware::from_fn(until_the_function_ends));
     lambda_http::run(router).await
 }

@@ -2,8 +2,8 @@
 //!
 //! A segment that is searched again and again is expanded in the background, on threads of low priority, while searches go on
 //! with what is mapped. Expansions stay within a budget of bytes: one that is used more than twice as much takes the
-//! place of others. Nothing depends on a hot copy, so it is also the first to go: once a second at most, a search looks at
-//! how much memory the process may still take, and below a reserve the least used copies are dropped.
+//! place of others. Nothing depends on a hot copy, so it is also the first to go when memory gets short
+//! ([`pressure`](crate::pressure)): the least used copies are dropped.
 //!
 //! Uses are halved every so many searches, so that what was popular once gives way. No thread of its own, no timer: all this
 //! is driven by searches, and time is brought in by them.
@@ -25,7 +25,7 @@ use crate::{
     workers::Stop,
 };
 
-/// Time between two looks at the memory that is left.
+/// Time between two attempts to find room for a copy.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What can be expanded in memory.
@@ -69,7 +69,6 @@ pub struct Heat<T: Expand> {
 
 struct State<T: Expand> {
     slots: Slots<T::Hot>,
-    next_look: Option<Instant>,
     /// After a plan that found no room: when to try again.
     next_plan: Option<Instant>,
 }
@@ -84,32 +83,25 @@ impl<T: Expand> Heat<T> {
     /// No copies yet; they will be made on `threads` threads, which are started with the first.
     #[must_use]
     pub fn new(limits: HeatLimits, threads: usize, counters: Arc<HeatCounters>) -> Arc<Self> {
-        let state = Mutex::new(State { slots: Slots::new(limits.bytes_max), next_look: None, next_plan: None });
+        let state = Mutex::new(State { slots: Slots::new(limits.bytes_max), next_plan: None });
         Arc::new(Self { limits, counters, threads, pool: OnceLock::new(), state })
     }
 
-    /// A segment is about to be searched: its hot copy, if there is one. Called on a search thread: a look at the memory
-    /// reads a few small files, and dropping a copy takes the time that giving memory back takes.
+    /// A segment is about to be searched: its hot copy, if there is one. Called on a search thread: a plan reads a few small
+    /// files, and dropping a copy takes the time that giving memory back takes.
     pub fn used(self: &Arc<Self>, id: &str, segment: &Arc<T>, now: Instant) -> Option<Arc<T::Hot>> {
         if self.limits.bytes_max == 0 {
             return None;
         }
-        let (hot, wanted, look, gone) = {
+        let (hot, wanted, gone) = {
             let mut state = self.lock();
-            let look = state.next_look.is_none_or(|next| now >= next);
-            if look {
-                state.next_look = Some(now + LOOK_EVERY);
-            }
             let (hot, wanted) = state.slots.used(id, || segment.hot_bytes());
-            (hot, wanted && state.next_plan.is_none_or(|next| now >= next), look, state.slots.fade())
+            (hot, wanted && state.next_plan.is_none_or(|next| now >= next), state.slots.fade())
         };
         if !gone.is_empty() {
             self.counters.drops.fetch_add(gone.len() as u64, Relaxed);
             self.count();
             drop(gone);
-        }
-        if look {
-            self.relieve();
         }
         if wanted {
             match self.plan(id) {
@@ -127,16 +119,23 @@ impl<T: Expand> Heat<T> {
         drop(gone);
     }
 
-    /// Drops copies while less than the reserve is free.
-    fn relieve(&self) {
-        let Some(free) = self.limits.memory.free_bytes() else { return };
-        let Some(short) = self.limits.reserve_bytes.checked_sub(free).filter(|&short| short > 0) else { return };
-        let gone = self.lock().slots.shrink(short);
-        if !gone.is_empty() {
-            tracing::info!(copies = gone.len(), free_bytes = free, "dropping hot segments: memory is short");
-            self.counters.drops.fetch_add(gone.len() as u64, Relaxed);
-        }
+    /// Bytes of copies, those being made included.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lock().slots.totals().0
+    }
+
+    /// Drops the least used copies until `bytes` are free, and stops what is being made: how many bytes that frees.
+    pub fn shrink(&self, bytes: u64) -> u64 {
+        let (before, gone, after) = {
+            let mut state = self.lock();
+            let before = state.slots.totals().0;
+            let gone = state.slots.shrink(bytes);
+            (before, gone, state.slots.totals().0)
+        };
+        self.counters.drops.fetch_add(gone.len() as u64, Relaxed);
         self.count();
+        before - after
     }
 
     /// Reserves the bytes of an expansion, if the budget and the memory have room for it: twice the reserve must be left,

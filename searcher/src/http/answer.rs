@@ -53,7 +53,13 @@ pub(super) fn error(error: &Error) -> Response {
     if status >= 500 && status != 501 {
         tracing::error!(status, error = %error, "request failed");
     }
-    failure(status, error.public())
+    let mut response = failure(status, error.public());
+    if let Error::Busy { retry_after, .. } = error {
+        // Whole seconds, and none is no pause.
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    response
 }
 
 impl IntoResponse for Error {
@@ -65,14 +71,21 @@ impl IntoResponse for Error {
 /// The HTTP status of an error.
 pub(super) fn status(error: &Error) -> u16 {
     match error {
-        Error::Invalid(_) | Error::Format(_) | Error::Unsupported(_) => 400,
-        Error::NoCollection(_) | Error::NoPoint(_) | Error::NoRecord(_) => 404,
+        Error::Invalid(_)
+        | Error::Bad(_)
+        | Error::Format(_)
+        | Error::Parameters(_)
+        | Error::Unsupported(_)
+        | Error::AliasExists(_) => 400,
+        Error::NoCollection(_) | Error::NoAlias(_) | Error::NoPast(_) | Error::NoPoint(_) | Error::NoRecord(_) => 404,
         Error::Cancelled => 408,
         Error::Exists(_) => 409,
         Error::TooLarge(_) => 413,
         Error::Validation { .. } => 422,
-        Error::Segment { .. } | Error::Listen { .. } | Error::Internal(_) => 500,
+        Error::Busy { .. } => 429,
+        Error::Segment { .. } | Error::Listen { .. } | Error::Internal(_) | Error::Absent(_) => 500,
         Error::Later(_) => 501,
+        Error::Elsewhere(_) => 503,
         Error::Storage(error) => match error.kind {
             ErrorKind::Invalid => 400,
             ErrorKind::Cancelled => 408,
@@ -80,7 +93,7 @@ pub(super) fn status(error: &Error) -> u16 {
             ErrorKind::TooLarge => 413,
             ErrorKind::Corrupt => 500,
             ErrorKind::Unsupported => 501,
-            ErrorKind::Unavailable | ErrorKind::NotFound => 503,
+            ErrorKind::Unavailable | ErrorKind::Full | ErrorKind::NotFound => 503,
         },
     }
 }

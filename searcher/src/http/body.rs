@@ -21,14 +21,15 @@ impl App {
         request: Request,
         check: impl FnOnce(T) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let bytes = self.bytes(request).await?;
+        let limit = usize::try_from(self.settings.max_body.0).unwrap_or(usize::MAX);
+        let bytes = self.bytes(request, limit).await?;
         let inline = bytes.len() <= BYTES_INLINE_MAX;
         let parse = move || api::parse(&bytes).and_then(check);
         if inline { parse() } else { self.searcher.workers.run(move |_| parse()).await }
     }
 
-    async fn bytes(&self, request: Request) -> Result<Bytes> {
-        let limit = usize::try_from(self.settings.max_body.0).unwrap_or(usize::MAX);
+    /// The body as it is.
+    pub(super) async fn bytes(&self, request: Request, limit: usize) -> Result<Bytes> {
         let declared =
             request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if let Some(bytes) = declared.filter(|bytes: &usize| *bytes > limit) {

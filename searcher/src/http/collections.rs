@@ -1,18 +1,34 @@
 //! Endpoints about collections.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
+use cairn_model::{CollectionSchema, Usage};
 use serde_json::json;
 
 use super::{
-    Shared,
+    App, Shared,
     answer::{Started, answer},
+    past::Past,
+    update::Writing,
 };
 use crate::{
-    api::{collection::CreateCollection, collection_name, info::collection_info},
+    api::{
+        amendment::{CreateIndex, UpdateCollection},
+        collection::CreateCollection,
+        collection_name,
+        info::collection_info,
+        past::view,
+        payload_path,
+        update::UpdateBody,
+    },
     error::{Error, Result},
+    live::Seen,
+    request::View,
+    update::{UpdateResult, UpdateStatus},
 };
 
 /// `GET /collections`
@@ -22,17 +38,40 @@ pub(super) async fn list(State(app): Shared, started: Started) -> Result<Respons
     answer(json!({"collections": collections}), started, Some(usage))
 }
 
+async fn open(app: &App, view: &View) -> Result<(Arc<Seen>, Usage)> {
+    let searcher = &app.searcher;
+    searcher.by_name(view, |view| async move { searcher.collection(&view).await }).await
+}
+
 /// `GET /collections/{collection_name}`
-pub(super) async fn info(State(app): Shared, started: Started, Path(name): Path<String>) -> Result<Response> {
-    let (collection, usage) = app.searcher.collection(&collection_name(&name)?).await?;
-    answer(collection_info(&collection), started, Some(usage))
+pub(super) async fn info(
+    State(app): Shared,
+    started: Started,
+    Path(name): Path<String>,
+    Past(past): Past,
+) -> Result<Response> {
+    let view = view(collection_name(&name)?, past, &[])?;
+    let (collection, usage) = open(&app, &view).await?;
+    let points = if collection.has_writes() {
+        let searcher = &app.searcher;
+        searcher.by_name(&view, |view| async move { searcher.count(&view, None).await }).await?.0
+    } else {
+        collection.points()
+    };
+    answer(collection_info(&collection, points), started, Some(usage))
 }
 
 /// `GET /collections/{collection_name}/exists`
-pub(super) async fn exists(State(app): Shared, started: Started, Path(name): Path<String>) -> Result<Response> {
-    let (exists, usage) = match app.searcher.collection(&collection_name(&name)?).await {
+pub(super) async fn exists(
+    State(app): Shared,
+    started: Started,
+    Path(name): Path<String>,
+    Past(past): Past,
+) -> Result<Response> {
+    let view = view(collection_name(&name)?, past, &[])?;
+    let (exists, usage) = match open(&app, &view).await {
         Ok((_, usage)) => (true, Some(usage)),
-        Err(Error::NoCollection(_)) => (false, None),
+        Err(Error::NoCollection(_) | Error::NoPast(_)) => (false, None),
         Err(error) => return Err(error),
     };
     answer(json!({"exists": exists}), started, usage)
@@ -50,6 +89,57 @@ pub(super) async fn create(
     let usage = app.searcher.create(&name, &schema).await?;
     answer(true, started, Some(usage))
 }
+
+/// `PATCH /collections/{collection_name}`
+pub(super) async fn update(
+    State(app): Shared,
+    started: Started,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response> {
+    let name = collection_name(&name)?;
+    let change = app.body(request, UpdateCollection::check).await?;
+    let usage = app.searcher.amend(&name, |schema| change.apply(schema)).await?;
+    answer(true, started, Some(usage))
+}
+
+/// `PUT /collections/{collection_name}/index`
+pub(super) async fn create_index(
+    State(app): Shared,
+    started: Started,
+    Path(name): Path<String>,
+    _: Writing,
+    request: Request,
+) -> Result<Response> {
+    let name = collection_name(&name)?;
+    let (field, index) = app.body(request, CreateIndex::check).await?;
+    let declare = |schema: &mut CollectionSchema| {
+        schema.payload_indexes.insert(field.clone(), index.clone());
+        Ok(())
+    };
+    let usage = app.searcher.amend(&name, declare).await?;
+    answer(UpdateBody::from(DECLARED), started, Some(usage))
+}
+
+/// `DELETE /collections/{collection_name}/index/{field_name}`: also where there is no such index.
+pub(super) async fn delete_index(
+    State(app): Shared,
+    started: Started,
+    Path((name, field)): Path<(String, String)>,
+    _: Writing,
+) -> Result<Response> {
+    let name = collection_name(&name)?;
+    let field = payload_path(&field)?.to_string();
+    let withdraw = |schema: &mut CollectionSchema| {
+        schema.payload_indexes.remove(&field);
+        Ok(())
+    };
+    let usage = app.searcher.amend(&name, withdraw).await?;
+    answer(UpdateBody::from(DECLARED), started, Some(usage))
+}
+
+/// The answer about a payload index, however it is waited for: a declaration is one document, and no number of an operation belongs to it.
+const DECLARED: UpdateResult = UpdateResult { operation_id: None, status: UpdateStatus::Completed };
 
 /// `DELETE /collections/{collection_name}`
 pub(super) async fn delete(State(app): Shared, started: Started, Path(name): Path<String>) -> Result<Response> {

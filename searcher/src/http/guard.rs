@@ -16,7 +16,10 @@ use super::{
     App,
     answer::{Started, failure, render},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fanout::deadline::within,
+};
 
 /// A moment by which the request must be answered, set by whoever runs the router; the earlier deadline counts.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +79,7 @@ pub(super) async fn deadline(State(app): State<Arc<App>>, request: Request, next
     if limit.is_zero() {
         return too_late();
     }
-    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| too_late())
+    tokio::time::timeout(limit, within(limit, next.run(request))).await.unwrap_or_else(|_| too_late())
 }
 
 fn asked(request: &Request) -> Result<Option<Duration>> {

@@ -1,14 +1,18 @@
 //! The HTTP surface: one axum router, run by hyper or by Lambda's runtime.
 
+mod aliases;
 mod answer;
 mod auth;
 mod body;
 mod collections;
 mod guard;
+mod internal;
+mod past;
 mod points;
 mod query;
 mod server;
 mod service;
+mod update;
 
 use std::sync::Arc;
 
@@ -16,19 +20,20 @@ use axum::{
     Router,
     extract::Request,
     middleware,
-    routing::{MethodFilter, MethodRouter, get, on, post},
+    routing::{MethodFilter, MethodRouter, delete, get, on, patch, post, put},
 };
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use guard::DeadlineAt;
-pub use server::{Server, serve};
+pub use server::{Server, serve, serve_over};
 
 use crate::{
     api::route::{COLLECTION, LATER, POINT, POINTS},
     error::Error,
+    fanout,
     searcher::Searcher,
-    settings::HttpSettings,
+    settings::{HttpSettings, Role},
 };
 
 /// What every handler can reach.
@@ -44,27 +49,18 @@ type Shared = axum::extract::State<Arc<App>>;
 /// The router of all endpoints.
 pub fn router(searcher: Arc<Searcher>, settings: HttpSettings) -> Router {
     let admission = Semaphore::new(settings.max_requests);
+    let role = searcher.role;
     let app = Arc::new(App { searcher, settings, admission });
     let mut router = Router::new()
+        .route(fanout::PATH, post(internal::search))
         .route("/", get(service::root))
         .route("/healthz", get(service::alive))
         .route("/livez", get(service::alive))
         .route("/readyz", get(service::ready))
         .route("/metrics", get(service::metrics))
-        .route("/telemetry", get(service::telemetry))
-        .route("/collections", get(collections::list))
-        .route(COLLECTION, get(collections::info).put(collections::create).delete(collections::delete))
-        .route("/collections/{collection_name}/exists", get(collections::exists))
-        .route(POINTS, post(points::retrieve))
-        .route(POINT, get(points::point))
-        .route("/collections/{collection_name}/points/query", post(query::query))
-        .route("/collections/{collection_name}/points/query/batch", post(query::query_batch))
-        .route("/collections/{collection_name}/points/search", post(query::search))
-        .route("/collections/{collection_name}/points/search/batch", post(query::search_batch))
-        .route("/collections/{collection_name}/points/count", post(points::count))
-        .route("/collections/{collection_name}/points/scroll", post(points::scroll));
-    for (route, what) in LATER {
-        router = router.route(route.path, later(route.method, what));
+        .route("/telemetry", get(service::telemetry));
+    if role == Role::All {
+        router = router.merge(collections_routes());
     }
     // The first layer is the innermost.
     router
@@ -84,11 +80,38 @@ pub fn router(searcher: Arc<Searcher>, settings: HttpSettings) -> Router {
         .with_state(app)
 }
 
+/// What Qdrant's clients call.
+fn collections_routes() -> Router<Arc<App>> {
+    let mut router = Router::new()
+        .route("/collections", get(collections::list))
+        .route("/aliases", get(aliases::all))
+        .route("/collections/aliases", post(aliases::change))
+        .route("/collections/{collection_name}/aliases", get(aliases::of_collection))
+        .route(COLLECTION, get(collections::info).put(collections::create).delete(collections::delete))
+        .route(COLLECTION, patch(collections::update))
+        .route("/collections/{collection_name}/index", put(collections::create_index))
+        .route("/collections/{collection_name}/index/{field_name}", delete(collections::delete_index))
+        .route("/collections/{collection_name}/exists", get(collections::exists))
+        .route(POINTS, post(points::retrieve))
+        .route(POINT, get(points::point))
+        .route("/collections/{collection_name}/points/query", post(query::query))
+        .route("/collections/{collection_name}/points/query/batch", post(query::query_batch))
+        .route("/collections/{collection_name}/points/search", post(query::search))
+        .route("/collections/{collection_name}/points/search/batch", post(query::search_batch))
+        .route("/collections/{collection_name}/points/count", post(points::count))
+        .route("/collections/{collection_name}/points/scroll", post(points::scroll))
+        .route("/collections/{collection_name}/facet", post(points::facet))
+        .merge(update::routes());
+    for (route, what) in LATER {
+        router = router.route(route.path, later(route.method, what));
+    }
+    router
+}
+
 /// An endpoint that says that it is not there yet.
 fn later(method: &str, what: &'static str) -> MethodRouter<Arc<App>> {
     let filter = match method {
         "PUT" => MethodFilter::PUT,
-        "PATCH" => MethodFilter::PATCH,
         "DELETE" => MethodFilter::DELETE,
         _ => MethodFilter::POST,
     };

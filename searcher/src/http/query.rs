@@ -4,23 +4,36 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
+use cairn_model::Usage;
 
 use super::{
-    Shared,
+    App, Shared,
     answer::{Started, answer},
+    past::Past,
 };
 use crate::{
     api::{
         collection_name,
+        past::view,
         points::ScoredPointBody,
-        query::{QueryBatch, QueryRequest, QueryResult, SearchBatch, SearchRequest},
+        query::{ExplainResult, QueryBatch, QueryRequest, QueryResult, SearchBatch, SearchRequest},
     },
     error::Result,
-    request::ScoredPoint,
+    request::{self, ScoredPoint, View},
 };
 
 fn shown(points: &[ScoredPoint]) -> Vec<ScoredPointBody<'_>> {
     points.iter().map(Into::into).collect()
+}
+
+async fn one(app: &App, view: &View, asked: &request::Request) -> Result<(Vec<ScoredPoint>, Usage)> {
+    let searcher = &app.searcher;
+    searcher.by_name(view, |view| async move { searcher.query(&view, asked).await }).await
+}
+
+async fn all(app: &App, view: &View, asked: &[request::Request]) -> Result<(Vec<Vec<ScoredPoint>>, Usage)> {
+    let searcher = &app.searcher;
+    searcher.by_name(view, |view| async move { searcher.query_batch(&view, asked.to_vec()).await }).await
 }
 
 /// `POST /collections/{collection_name}/points/query`
@@ -28,11 +41,23 @@ pub(super) async fn query(
     State(app): Shared,
     started: Started,
     Path(name): Path<String>,
+    Past(past): Past,
     request: Request,
 ) -> Result<Response> {
     let name = collection_name(&name)?;
-    let asked = app.body(request, |asked: QueryRequest| asked.check("")).await?;
-    let (points, usage) = app.searcher.query(&name, &asked).await?;
+    let (asked, view, explain) = app
+        .body(request, |asked: QueryRequest| {
+            let (view, explain) = (view(name, past, &[asked.past("")?])?, asked.explain);
+            asked.check("").map(|asked| (asked, view, explain))
+        })
+        .await?;
+    if explain {
+        let (asked, searcher) = (&asked, &app.searcher);
+        let explain = |view: View| async move { searcher.explain(&view, asked).await };
+        let (estimate, usage) = searcher.by_name(&view, explain).await?;
+        return answer(ExplainResult::from(estimate), started, Some(usage));
+    }
+    let (points, usage) = one(&app, &view, &asked).await?;
     app.points(points.len(), move || answer(QueryResult { points: shown(&points) }, started, Some(usage))).await
 }
 
@@ -41,11 +66,17 @@ pub(super) async fn query_batch(
     State(app): Shared,
     started: Started,
     Path(name): Path<String>,
+    Past(past): Past,
     request: Request,
 ) -> Result<Response> {
     let name = collection_name(&name)?;
-    let asked = app.body(request, QueryBatch::check).await?;
-    let (answers, usage) = app.searcher.query_batch(&name, asked).await?;
+    let (asked, view) = app
+        .body(request, |asked: QueryBatch| {
+            let view = view(name, past, &asked.pasts()?)?;
+            asked.check().map(|asked| (asked, view))
+        })
+        .await?;
+    let (answers, usage) = all(&app, &view, &asked).await?;
     app.points(answers.iter().map(Vec::len).sum(), move || {
         let results: Vec<_> = answers.iter().map(|points| QueryResult { points: shown(points) }).collect();
         answer(results, started, Some(usage))
@@ -58,11 +89,17 @@ pub(super) async fn search(
     State(app): Shared,
     started: Started,
     Path(name): Path<String>,
+    Past(past): Past,
     request: Request,
 ) -> Result<Response> {
     let name = collection_name(&name)?;
-    let asked = app.body(request, |asked: SearchRequest| asked.check("")).await?;
-    let (points, usage) = app.searcher.query(&name, &asked).await?;
+    let (asked, view) = app
+        .body(request, |asked: SearchRequest| {
+            let view = view(name, past, &[asked.past("")?])?;
+            asked.check("").map(|asked| (asked, view))
+        })
+        .await?;
+    let (points, usage) = one(&app, &view, &asked).await?;
     app.points(points.len(), move || answer(shown(&points), started, Some(usage))).await
 }
 
@@ -71,11 +108,17 @@ pub(super) async fn search_batch(
     State(app): Shared,
     started: Started,
     Path(name): Path<String>,
+    Past(past): Past,
     request: Request,
 ) -> Result<Response> {
     let name = collection_name(&name)?;
-    let asked = app.body(request, SearchBatch::check).await?;
-    let (answers, usage) = app.searcher.query_batch(&name, asked).await?;
+    let (asked, view) = app
+        .body(request, |asked: SearchBatch| {
+            let view = view(name, past, &asked.pasts()?)?;
+            asked.check().map(|asked| (asked, view))
+        })
+        .await?;
+    let (answers, usage) = all(&app, &view, &asked).await?;
     app.points(answers.iter().map(Vec::len).sum(), move || {
         let results: Vec<_> = answers.iter().map(|points| shown(points)).collect();
         answer(results, started, Some(usage))

@@ -29,15 +29,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store and binds the socket.
-    ///
-    /// # Errors
-    /// When the store, the cache or the address cannot be used.
-    pub async fn bind(settings: Settings) -> Result<Self> {
-        let searcher = Searcher::open(&settings.store, &settings.search).await?;
-        Self::over(Arc::new(searcher), settings.http).await
-    }
-
     /// Binds the socket for an open searcher.
     ///
     /// # Errors
@@ -96,10 +87,23 @@ impl Server {
 /// Opens, binds, prints the address, and serves until `shutdown` is ready.
 ///
 /// # Errors
-/// As [`Server::bind`] and [`Server::run`].
+/// When the store, the cache or the address cannot be used; as [`Server::run`].
 pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-    let store = settings.store.store.clone();
-    let server = Server::bind(settings).await?;
+    let searcher = Searcher::open(&settings.store, &settings.search).await?.with_fanout(&settings.fanout)?;
+    serve_over(Arc::new(searcher), settings, shutdown).await
+}
+
+/// The same over an open searcher of these settings.
+///
+/// # Errors
+/// As [`Server::over`] and [`Server::run`].
+pub async fn serve_over(
+    searcher: Arc<Searcher>,
+    settings: Settings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let store = settings.store.store;
+    let server = Server::over(searcher, settings.http).await?;
     let address = server.address();
     tracing::info!(%address, "listening");
     println!("Cairn serves {store} on http://{address}");

@@ -36,51 +36,24 @@ struct EndpointCounters {
     statuses: CachePadded<[AtomicU64; STATUSES.len()]>,
 }
 
-/// Sums of [`Usage`] over all requests.
+/// Sums of [`Usage`] over all requests, in the order of [`Usage::counters`].
 #[derive(Debug, Default)]
-struct UsageCounters {
-    vectors_scored: CachePadded<AtomicU64>,
-    segments: CachePadded<AtomicU64>,
-    waves: CachePadded<AtomicU64>,
-    gets: CachePadded<AtomicU64>,
-    puts: CachePadded<AtomicU64>,
-    store_bytes: CachePadded<AtomicU64>,
-    cache_bytes: CachePadded<AtomicU64>,
-    cache_hits: CachePadded<AtomicU64>,
-    cache_misses: CachePadded<AtomicU64>,
-}
+struct UsageCounters([CachePadded<AtomicU64>; Usage::COUNTERS]);
 
 impl UsageCounters {
     fn add(&self, usage: &Usage) {
-        for (counter, value) in [
-            (&self.vectors_scored, usage.vectors_scored),
-            (&self.segments, usage.segments),
-            (&self.waves, usage.waves),
-            (&self.gets, usage.gets),
-            (&self.puts, usage.puts),
-            (&self.store_bytes, usage.store_bytes),
-            (&self.cache_bytes, usage.cache_bytes),
-            (&self.cache_hits, usage.cache_hits),
-            (&self.cache_misses, usage.cache_misses),
-        ] {
-            if value > 0 {
-                counter.fetch_add(value, Relaxed);
+        let mut usage = *usage;
+        for (counter, value) in self.0.iter().zip(usage.counters()) {
+            if *value > 0 {
+                counter.fetch_add(*value, Relaxed);
             }
         }
     }
 
     fn read(&self) -> Usage {
-        Usage {
-            vectors_scored: self.vectors_scored.load(Relaxed),
-            segments: self.segments.load(Relaxed),
-            waves: self.waves.load(Relaxed),
-            gets: self.gets.load(Relaxed),
-            puts: self.puts.load(Relaxed),
-            store_bytes: self.store_bytes.load(Relaxed),
-            cache_bytes: self.cache_bytes.load(Relaxed),
-            cache_hits: self.cache_hits.load(Relaxed),
-            cache_misses: self.cache_misses.load(Relaxed),
-        }
+        let mut usage = Usage::default();
+        usage.counters().into_iter().zip(&self.0).for_each(|(value, counter)| *value = counter.load(Relaxed));
+        usage
     }
 }
 

@@ -80,13 +80,17 @@ impl Collector for Scrape {
             ("hot_drops", "Expanded segments dropped for memory or a hotter one", heat.drops.load(Relaxed)),
             ("vectors_scored", "Distances computed", usage.vectors_scored),
             ("segments_searched", "Segments searched", usage.segments),
+            ("segments_skipped", "Segments left out because of where they lie", usage.segments_skipped),
             ("store_waves", "Dependent rounds of store requests", usage.waves),
             ("store_gets", "GET, HEAD and LIST requests to the store", usage.gets),
+            ("store_hedged_gets", "Second GETs for what was late, among the GETs", usage.hedged_gets),
             ("store_puts", "PUT requests to the store", usage.puts),
             ("store_received_bytes", "Bytes received from the store", usage.store_bytes),
             ("cache_served_bytes", "Bytes of segments served from local disk or memory", usage.cache_bytes),
             ("cache_hits", "Segments found in the cache", usage.cache_hits),
             ("cache_misses", "Segments that had to be fetched", usage.cache_misses),
+            ("search_cpu_microseconds", "Processor time that searching segments took", usage.cpu_us),
+            ("cost_nanodollars", "Estimated cost of requests, in billionths of a dollar", usage.cost_nanodollars),
         ] {
             counter(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, value)?;
         }

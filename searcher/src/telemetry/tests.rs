@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::*;
 
 fn sample() -> Arc<Telemetry> {
-    let telemetry = Telemetry::new([Route { method: "POST", path: "/q" }, Route { method: "GET", path: "/q" }]);
+    let telemetry = Telemetry::new([
+        Route { method: "POST", path: "/q", writes: false },
+        Route { method: "GET", path: "/q", writes: false },
+    ]);
     telemetry.begin("POST", Some("/q")).finish(200);
     telemetry.begin("POST", Some("/q")).finish(404);
     telemetry.begin("GET", Some("/made/up/by/a/client")).finish(404);

@@ -1,5 +1,7 @@
 //! What can go wrong in the engine.
 
+use std::ops::Range;
+
 use cairn_model::{ErrorKind, Kind};
 
 /// The engine's result.
@@ -40,6 +42,9 @@ pub enum Error {
         /// The section's kind.
         kind: u32,
     },
+    /// Byte ranges of the file are needed that its source does not have: bring them and ask again.
+    #[error("bytes {} of the segment are not at hand", .0.iter().map(|range| format!("{}-{}", range.start, range.end)).collect::<Vec<_>>().join(", "))]
+    Absent(Vec<Range<u64>>),
     /// The caller's [`crate::Watch`] said stop.
     #[error("cancelled")]
     Cancelled,
@@ -63,6 +68,7 @@ impl Kind for Error {
             Self::Invalid { .. } => ErrorKind::Invalid,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Version { .. } | Self::UnknownSection { .. } => ErrorKind::Unsupported,
+            Self::Absent(_) => ErrorKind::Unavailable,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }

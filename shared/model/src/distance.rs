@@ -55,10 +55,10 @@ impl Distance {
         matches!(self, Self::Cosine | Self::Dot)
     }
 
-    /// Whether `score` is at least as good as `threshold`.
+    /// Whether `score` is better than `threshold`; as in Qdrant, one that equals it does not pass.
     #[must_use]
     pub fn passes(self, score: f32, threshold: f32) -> bool {
-        if self.larger_is_better() { score >= threshold } else { score <= threshold }
+        if self.larger_is_better() { score > threshold } else { score < threshold }
     }
 }
 
@@ -113,6 +113,14 @@ mod tests {
             }
         }
         assert!(Distance::Dot.score(0.0).is_sign_positive());
+    }
+
+    #[test]
+    fn a_threshold_is_passed_by_what_is_better() {
+        for metric in Distance::ALL {
+            let expected = if metric.larger_is_better() { [false, false, true] } else { [true, false, false] };
+            assert_eq!([-0.5, 0.0, 0.5].map(|score| metric.passes(score, 0.0)), expected, "{metric:?}");
+        }
     }
 
     #[test]

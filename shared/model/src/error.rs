@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Conflict,
     /// The store, the disk or a peer did not answer: retry. HTTP 503.
     Unavailable,
+    /// A disk of this machine is full: give it space. HTTP 503.
+    Full,
     /// Stored bytes are not what was written: restore or rebuild. HTTP 500.
     Corrupt,
     /// This version cannot do it. HTTP 400 or 501.

@@ -1,7 +1,7 @@
 //! The plain data that every other crate of Cairn speaks.
 //!
 //! Nothing here computes, waits, or touches a disk: ids, payload paths, schemas, filters, queries, hits,
-//! usage counters, error kinds and the limits of every input. The engine and the storage crate both
+//! update operations, usage counters, error kinds and the limits of every input. The engine and the storage crate both
 //! depend on this one and on nothing else of Cairn's, which is what keeps them apart.
 
 mod distance;
@@ -10,7 +10,10 @@ pub mod filter;
 mod id;
 pub mod limits;
 mod name;
+mod operation;
+mod order;
 mod path;
+mod payload_index;
 mod quantization;
 mod query;
 mod schema;
@@ -18,17 +21,25 @@ mod usage;
 
 pub use distance::{Datatype, Distance};
 pub use error::{ErrorKind, Kind};
-pub use filter::{Condition, FieldTest, Filter, Match, MinShould, Range, Scalar};
+pub use filter::{
+    Condition, FieldTest, Filter, FilterError, GeoArea, Match, MinShould, Range, Scalar, Slice, TextMatch,
+};
 pub use id::{ParseIdError, PointId};
 pub use name::{CollectionName, NameError};
+pub use operation::{FilterText, Operation, OperationError, Point, Selection, UpdateMode, Vector, Vectors};
+pub use order::{Order, OrderPlace, OrderValue};
 pub use path::{Path, PathError, Step};
+pub use payload_index::{
+    IntegerParams, KeywordParams, PayloadIndex, PayloadIndexParams, PayloadType, PlainParams, RangeParams,
+    SnowballLanguage, Stemmer, StopwordLanguage, StopwordSet, Stopwords, TextParams, Tokenizer, UuidParams,
+};
 pub use quantization::{
     BinaryEncoding, BinaryQuantization, BinaryQueryEncoding, Compression, Memory, ProductQuantization, Quantization,
     ScalarKind, ScalarQuantization, TurboBits, TurboQuantization,
 };
-pub use query::{QuantizationSearch, SearchParams, VectorQuery};
-pub use schema::{CollectionSchema, HnswConfig, Preset, SchemaError, VectorParams};
-pub use usage::Usage;
+pub use query::{QuantizationSearch, SearchParams, SegmentPlan, VectorQuery};
+pub use schema::{CollectionSchema, HnswConfig, Partition, Preset, SchemaError, VectorParams};
+pub use usage::{Strategies, TierBytes, Usage};
 
 /// A point's payload: a JSON object, as Qdrant stores it.
 pub type Payload = serde_json::Map<String, serde_json::Value>;

@@ -95,6 +95,18 @@ impl Path {
         Self(steps)
     }
 
+    /// This path and then all of another one, which begins where this one ends.
+    #[must_use]
+    pub fn join(&self, rest: &Self) -> Self {
+        Self(self.0.iter().chain(&rest.0).cloned().collect())
+    }
+
+    /// This path into every element of the array that is there, if it does not end so already.
+    #[must_use]
+    pub fn each(self) -> Self {
+        if self.0.last() == Some(&Step::Each) { self } else { self.then(Step::Each) }
+    }
+
     /// The steps; the first is a key.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
@@ -163,6 +175,13 @@ mod tests {
         {
             assert_eq!(Path::parse(text).unwrap_err().at, at, "{text}");
         }
+    }
+
+    #[test]
+    fn paths_are_joined() {
+        let path = |text: &str| Path::parse(text).unwrap();
+        assert_eq!(path("a").each().join(&path("b.c")), path("a[].b.c"));
+        assert_eq!(path("a[]").each(), path("a[]"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A nearest-neighbour query, as the layers below HTTP see it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Filter;
 
 /// How hard to search.
@@ -17,6 +19,21 @@ pub struct SearchParams {
     pub quantization: QuantizationSearch,
     /// Search only what is indexed.
     pub indexed_only: bool,
+    /// How segments that are not on local disk are read.
+    pub plan: SegmentPlan,
+}
+
+/// How a segment that is not on local disk is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SegmentPlan {
+    /// Whichever is sooner.
+    #[default]
+    Auto,
+    /// By ranges, also when its file is here; as a whole where it has no head.
+    Ranges,
+    /// As a whole: it is fetched first.
+    Whole,
 }
 
 /// How a search uses the vectors' codes, under Qdrant's names.

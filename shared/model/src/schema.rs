@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Datatype, Distance, Quantization,
-    limits::{CODED_DIM_MIN, DIM_MAX, EF_CONSTRUCT_MAX, M_MAX, NAME_BYTES_MAX, SHARDS_MAX},
+    Datatype, Distance, Path, Payload, PayloadIndex, PointId, Quantization,
+    limits::{
+        CODED_DIM_MIN, DIM_MAX, EF_CONSTRUCT_MAX, INDEXES_MAX, M_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, SHARDS_MAX,
+    },
 };
 
 /// HNSW's build parameters, under Qdrant's names and with Qdrant's defaults.
@@ -79,6 +81,47 @@ impl std::str::FromStr for Preset {
     }
 }
 
+/// What decides to which shard a point belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Partition {
+    /// Its id: any point is found by asking one shard.
+    #[default]
+    Hash,
+    /// Where it lies: a query needs to search only the shards near it.
+    Space,
+}
+
+impl Partition {
+    /// The name, as users write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Space => "space",
+        }
+    }
+
+    fn is_hash(&self) -> bool {
+        *self == Self::Hash
+    }
+}
+
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::Hash, Self::Space].into_iter().find(|partition| partition.name() == text);
+        found.ok_or_else(|| format!("unknown partition '{text}': expected hash or space"))
+    }
+}
+
 /// One vector of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorParams {
@@ -130,14 +173,23 @@ impl VectorParams {
 pub struct CollectionSchema {
     /// Vectors by name; `""` is the default, unnamed one.
     pub vectors: BTreeMap<String, VectorParams>,
-    /// Hash partitions; fixed for the collection's life.
+    /// Shards; fixed for the collection's life.
     pub shard_count: u32,
+    /// What decides to which shard a point belongs.
+    #[serde(default, skip_serializing_if = "Partition::is_hash")]
+    pub partition: Partition,
     /// Qdrant's quantization setting for all vectors, as it was declared. See [`Quantization`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
     /// Those of single vectors, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vector_quantization: BTreeMap<String, Quantization>,
+    /// Payload indexes as they were declared, by path. See [`PayloadIndex`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub payload_indexes: BTreeMap<String, PayloadIndex>,
+    /// What its owner notes about the collection; nothing here reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Payload>,
 }
 
 /// Why a schema was refused; `field` is the JSON field at fault, as Qdrant names it.
@@ -157,9 +209,18 @@ impl CollectionSchema {
         Self {
             vectors: BTreeMap::from([(name.to_owned(), params)]),
             shard_count,
+            partition: Partition::Hash,
             quantization: None,
             vector_quantization: BTreeMap::new(),
+            payload_indexes: BTreeMap::new(),
+            metadata: None,
         }
+    }
+
+    /// The only shard that can have a point; `None` where its id does not say.
+    #[must_use]
+    pub fn shard_of(&self, id: PointId) -> Option<u32> {
+        (self.partition == Partition::Hash).then(|| id.shard(self.shard_count))
     }
 
     /// The one vector's name and parameters.
@@ -201,6 +262,11 @@ impl CollectionSchema {
             );
             return fail(format!("{at}.originals"), why);
         }
+        if self.partition == Partition::Space && !matches!(params.distance, Distance::Cosine | Distance::Euclid) {
+            let why = "space is possible for Cosine and Euclid only: the largest products need not be near, and Manhattan's \
+                       nearest were not measured";
+            return fail("partition".into(), why.into());
+        }
         range("hnsw_config.m", params.hnsw.m, 2, M_MAX)?;
         range("hnsw_config.ef_construct", params.hnsw.ef_construct, 4, EF_CONSTRUCT_MAX)?;
         if let Some(quantization) = &self.quantization {
@@ -210,11 +276,35 @@ impl CollectionSchema {
             let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
             quantization.validate(&format!("{at}.quantization_config"))?;
         }
+        self.validate_notes()?;
         if !(1..=SHARDS_MAX).contains(&self.shard_count) {
             return fail(
                 "shard_number".into(),
                 format!("value {} invalid, must be from 1 to {SHARDS_MAX}", self.shard_count),
             );
+        }
+        Ok(())
+    }
+
+    /// Checks what is kept to be shown again.
+    fn validate_notes(&self) -> Result<(), SchemaError> {
+        let fail = |field: &str, why: String| Err(SchemaError { field: field.to_owned(), why });
+        if self.payload_indexes.len() > INDEXES_MAX {
+            let why = format!("{} indexes are declared, at most {INDEXES_MAX} are allowed", self.payload_indexes.len());
+            return fail("field_name", why);
+        }
+        for (field, index) in &self.payload_indexes {
+            if let Err(error) = Path::parse(field) {
+                return fail("field_name", error.to_string());
+            }
+            index.validate("field_schema")?;
+        }
+        let bytes = self.metadata.as_ref().map_or(0, |metadata| {
+            // A map of JSON values can be written; were it otherwise, it would be too long.
+            serde_json::to_vec(metadata).map_or(usize::MAX, |text| text.len())
+        });
+        if bytes > METADATA_BYTES_MAX {
+            return fail("metadata", format!("{bytes} bytes long, at most {METADATA_BYTES_MAX} are allowed"));
         }
         Ok(())
     }
@@ -244,6 +334,32 @@ mod tests {
         let none = CollectionSchema { vectors: BTreeMap::new(), ..schema(4, 16, 1) };
         assert!(none.validate().unwrap_err().why.contains("exactly one"));
     }
+    #[test]
+    fn a_partition_by_space_needs_a_metric_of_nearness_and_ids_do_not_say_where() {
+        let by = |partition, distance| CollectionSchema {
+            partition,
+            ..CollectionSchema::single("", VectorParams::new(4, distance), 8)
+        };
+        for (distance, fits) in
+            [(Distance::Cosine, true), (Distance::Euclid, true), (Distance::Dot, false), (Distance::Manhattan, false)]
+        {
+            let checked = by(Partition::Space, distance).validate();
+            assert_eq!(checked.is_ok(), fits, "{distance:?}");
+            assert!(
+                checked.err().is_none_or(|error| error.field == "partition" && error.why.contains("Cosine and Euclid"))
+            );
+            assert_eq!(by(Partition::Hash, distance).validate(), Ok(()));
+        }
+        let id = PointId::Num(77);
+        assert_eq!(by(Partition::Hash, Distance::Dot).shard_of(id), Some(id.shard(8)));
+        assert_eq!(by(Partition::Space, Distance::Cosine).shard_of(id), None);
+        assert!(!serde_json::to_string(&by(Partition::Hash, Distance::Dot)).unwrap().contains("partition"));
+        let space = serde_json::to_string(&by(Partition::Space, Distance::Cosine)).unwrap();
+        assert_eq!(serde_json::from_str::<CollectionSchema>(&space).unwrap().partition, Partition::Space);
+        assert_eq!("space".parse(), Ok(Partition::Space));
+        assert!("volume".parse::<Partition>().unwrap_err().contains("expected hash or space"));
+    }
+
     #[test]
     fn leaving_originals_out_needs_codes() {
         let with = |size, distance| {
@@ -275,8 +391,27 @@ mod tests {
         schema.quantization = Some(serde_json::from_str(r#"{"turbo": {"bits": "bits1_5"}}"#).unwrap());
         let scalar = r#"{"scalar": {"type": "int8", "quantile": 0.99}}"#;
         schema.vector_quantization.insert("a".into(), serde_json::from_str(scalar).unwrap());
+        schema.payload_indexes.insert("a.b[]".into(), serde_json::from_str("\"uuid\"").unwrap());
+        schema.metadata = serde_json::from_str(r#"{"owner": {"name": "x"}}"#).unwrap();
         assert_eq!(schema.validate(), Ok(()));
         let json = serde_json::to_string(&schema).unwrap();
         assert_eq!(serde_json::from_str::<CollectionSchema>(&json).unwrap(), schema);
+    }
+
+    #[test]
+    fn what_is_noted_has_limits() {
+        let mut noted = schema(4, 16, 1);
+        let keyword = PayloadIndex::Type(crate::PayloadType::Keyword);
+        noted.payload_indexes = (0..INDEXES_MAX).map(|n| (format!("f{n}"), keyword.clone())).collect();
+        noted.metadata = Some(Payload::from_iter([("a".into(), "x".repeat(METADATA_BYTES_MAX - 8).into())]));
+        assert_eq!(noted.validate(), Ok(()));
+        let longer = Payload::from_iter([("a".into(), "x".repeat(METADATA_BYTES_MAX - 7).into())]);
+        let long = CollectionSchema { metadata: Some(longer), ..noted.clone() };
+        assert_eq!(long.validate().unwrap_err().field, "metadata");
+        for field in ["one more", "a..b"] {
+            let mut bad = if field == "a..b" { schema(4, 16, 1) } else { noted.clone() };
+            bad.payload_indexes.insert(field.to_owned(), keyword.clone());
+            assert_eq!(bad.validate().unwrap_err().field, "field_name");
+        }
     }
 }

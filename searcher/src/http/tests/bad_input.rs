@@ -35,13 +35,13 @@ async fn each_mistake_has_its_words() {
         // JSON.
         ("POST", QUERY, "", 400, "Format error in JSON body: EOF while parsing a value at line 1 column 0".into()),
         ("POST", QUERY, "{", 400, "Format error in JSON body: EOF while parsing an object at line 1 column 1".into()),
-        ("POST", QUERY, r#"{"colour":1}"#, 400, "Format error in JSON body: unknown field `colour`, expected one of `query`, `using`, `filter`, `params`, `score_threshold`, `limit`, `offset`, `with_vector`, `with_vectors`, `with_payload`, `prefetch`, `lookup_from`, `shard_key` at line 1 column 9".into()),
-        ("POST", QUERY, r#"{"params":{"ef":1}}"#, 400, "Format error in JSON body: unknown field `ef`, expected one of `hnsw_ef`, `exact`, `recall`, `quantization`, `indexed_only`, `acorn`, `idf` at line 1 column 15".into()),
+        ("POST", QUERY, r#"{"colour":1}"#, 400, "Format error in JSON body: unknown field `colour`, expected one of `query`, `using`, `filter`, `params`, `score_threshold`, `limit`, `offset`, `with_vector`, `with_vectors`, `with_payload`, `prefetch`, `lookup_from`, `shard_key`, `explain` at line 1 column 9".into()),
+        ("POST", QUERY, r#"{"params":{"ef":1}}"#, 400, "Format error in JSON body: unknown field `ef`, expected one of `hnsw_ef`, `exact`, `recall`, `max_cost`, `plan`, `partial`, `as_of`, `quantization`, `indexed_only`, `acorn`, `idf` at line 1 column 15".into()),
         ("POST", QUERY, r#"{"query":[1,1e999,0,0]}"#, 400, "Format error in JSON body: number out of range at line 1 column 17".into()),
         ("POST", QUERY, r#"{"query":[1,1e39,0,0]}"#, 400, "Format error in JSON body: vector element 1e39 is not a finite 32-bit float at line 1 column 16".into()),
         ("POST", QUERY, r#"{"query":[1,NaN,0,0]}"#, 400, "Format error in JSON body: expected value at line 1 column 13".into()),
         ("POST", QUERY, r#"{"limit":-1}"#, 400, "Format error in JSON body: invalid value: integer `-1`, expected usize at line 1 column 11".into()),
-        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a","matches":1}]}}"#, 400, "Format error in JSON body: filter.must[0].matches: unknown field, expected match, range, values_count, is_empty or is_null at line 1 column 45".into()),
+        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a","matches":1}]}}"#, 400, "Format error in JSON body: filter.must[0].matches: unknown field, expected match, range, geo_bounding_box, geo_radius, geo_polygon, values_count, is_empty or is_null at line 1 column 45".into()),
         ("POST", QUERY, r#"{"query":"123"}"#, 400, "Format error in JSON body: value 123 is not a valid point ID, valid values are either an unsigned integer or a UUID at line 1 column 14".into()),
         // Ranges.
         ("POST", QUERY, r#"{"limit":0}"#, 422, "Validation error in JSON body: [internal.limit: value 0 invalid, must be 1 or larger]".into()),
@@ -59,6 +59,11 @@ async fn each_mistake_has_its_words() {
         ("POST", "/collections/c/points/query/batch", r#"{"searches":[{"limit":60000},{"limit":60000}]}"#, 422, "Validation error in JSON body: [searches: limits and offsets add up to 120000, must be 100000 or smaller]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4],"limit":0}"#, 422, "Validation error in JSON body: [search_request.limit: value 0 invalid, must be 1 or larger]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4]}"#, 400, "Format error in JSON body: missing field `limit` at line 1 column 20".into()),
+        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a"}]}}"#, 422, "Validation error in JSON body: [internal.filter.must[0]: at least one field condition must be specified]".into()),
+        ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4],"limit":1,"filter":{"must":{"slice":{"index":4,"total":4}}}}"#, 422, "Validation error in JSON body: [search_request.filter.must[0].slice.index: value 4 invalid, must be smaller than total 4]".into()),
+        ("POST", "/collections/c/points/scroll", r#"{"filter":{"must":[{"slice":{"index":0,"total":0}}]}}"#, 422, "Validation error in JSON body: [scroll_request.filter.must[0].slice.total: value 0 invalid, must be 1 or larger]".into()),
+        ("POST", "/collections/c/points/count", r#"{"filter":{"min_should":{"conditions":[],"min_count":0}}}"#, 422, "Validation error in JSON body: [count_request.filter.min_should.min_count: value 0 invalid, must be 1 or larger]".into()),
+        ("POST", "/collections/c/points/count", r#"{"filter":{"must":{"key":"a","geo_radius":{"center":{"lon":0,"lat":95},"radius":1}}}}"#, 400, "Format error in JSON body: filter.must.geo_radius.center: expected lat = 95.0 within [-90, 90] and lon = 0.0 within [-180, 180] at line 1 column 85".into()),
         ("POST", "/collections/c/points/scroll", r#"{"limit":0}"#, 422, "Validation error in JSON body: [scroll_request.limit: value 0 invalid, must be 1 or larger]".into()),
         ("POST", "/collections/c/points/scroll?timeout=0", "{}", 422, "Validation error in query parameters: [timeout: value 0 invalid, must be a whole number of seconds, 1 or larger]".into()),
         // What contradicts the collection.
@@ -76,12 +81,16 @@ async fn each_mistake_has_its_words() {
         ("POST", QUERY, r#"{"query":{"fusion":"rrf"}}"#, 400, format!("Wrong input: `query.fusion` {unsupported}")),
         ("POST", QUERY, r#"{"query":{"recommend":{"positive":[1]}}}"#, 400, format!("Wrong input: `query.recommend` {unsupported}")),
         ("POST", QUERY, r#"{"lookup_from":{"collection":"x"}}"#, 400, format!("Wrong input: `lookup_from` {unsupported}")),
-        ("POST", "/collections/c/points/scroll", r#"{"order_by":"n"}"#, 400, format!("Wrong input: `order_by` {unsupported}")),
-        ("PUT", "/collections/c/points", r#"{"points":[]}"#, 501, format!("Not implemented: upserting points {unsupported}; use `cairn index`")),
-        ("PUT", "/collections/c/index", "{}", 501, format!("Not implemented: declaring a payload index {unsupported}; use `cairn index`")),
+        ("PUT", "/collections/c/index", r#"{"field_name":"a"}"#, 400, "Wrong input: Can't auto-detect field type, please specify `field_schema` in the request".into()),
+        ("POST", "/collections/c/points/scroll", r#"{"order_by":"n","offset":3}"#, 400, "Wrong input: Cannot use an `offset` when using `order_by`. The alternative for paging is to use `order_by.start_from` and a filter to exclude the IDs that you've already seen for the `order_by.start_from` value".into()),
+        ("POST", "/collections/c/points/scroll", r#"{"order_by":{"key":"n","start_from":"soon"}}"#, 400, "Format error in JSON body: invalid value: string \"soon\", expected a number or an RFC 3339 datetime at line 1 column 42".into()),
+        ("POST", "/collections/c/facet", "{}", 400, "Format error in JSON body: missing field `key` at line 1 column 2".into()),
+        ("POST", "/collections/c/facet", r#"{"key":"a","limit":0}"#, 422, "Validation error in JSON body: [facet_request.limit: value 0 invalid, must be 1 or larger]".into()),
+        ("POST", "/collections/c/facet", r#"{"key":"a","filter":{"must":{"key":"b"}}}"#, 422, "Validation error in JSON body: [facet_request.filter.must[0]: at least one field condition must be specified]".into()),
+        ("POST", "/collections/nope/facet", r#"{"key":"a"}"#, 404, "Not found: Collection `nope` doesn't exist!".into()),
         // What is not there.
         ("GET", "/nope", "", 404, "Not found: no endpoint GET /nope".into()),
-        ("POST", "/collections/c/facet", "{}", 404, "Not found: no endpoint POST /collections/c/facet".into()),
+        ("POST", "/collections/c/facets", "{}", 404, "Not found: no endpoint POST /collections/c/facets".into()),
         ("DELETE", "/collections/c/points/query", "", 405, "Method DELETE is not allowed for /collections/c/points/query".into()),
     ];
     for (method, path, body, status, message) in table {
@@ -189,6 +198,7 @@ async fn a_store_that_is_away_is_503_and_says_nothing_of_its_address() {
         access_key_id: Some("k".into()),
         secret_access_key: Some("s".into()),
         request_timeout_ms: Some(300),
+        no_hedge: false,
     };
     let store = cairn_storage::Store::open("s3://bucket/prefix", &options).await.unwrap();
     let fixture = Fixture::over(store, http_settings(), SearchSettings::default());

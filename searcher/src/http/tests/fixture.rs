@@ -165,5 +165,14 @@ pub(super) fn segment(schema: &CollectionSchema, points: &[&Point]) -> Vec<u8> {
 
 pub(super) fn entry(id: &str, points: usize, bytes: &[u8]) -> SegmentEntry {
     let checksum = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes));
-    SegmentEntry { id: id.to_owned(), points: points as u64, bytes: bytes.len() as u64, checksum }
+    SegmentEntry {
+        id: id.to_owned(),
+        points: points as u64,
+        bytes: bytes.len() as u64,
+        checksum,
+        head: None,
+        region: None,
+        dead: None,
+        own: false,
+    }
 }

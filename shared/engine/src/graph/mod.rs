@@ -25,7 +25,6 @@ mod tasks;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "test sizes are small")]
 mod tests;
-mod two_hop;
 mod visited;
 mod walk;
 
@@ -37,7 +36,6 @@ pub use effort::Effort;
 pub use hnsw::Hnsw;
 pub use links::Links;
 pub use search::{SearchOptions, search};
-pub use two_hop::two_hop;
 pub use visited::VisitedPool;
 
 /// Distances between stored points, for building; smaller is nearer. Called from many threads.

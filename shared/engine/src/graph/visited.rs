@@ -46,6 +46,17 @@ pub(super) struct Scratch {
     pub(super) batch: Batch,
 }
 
+impl Scratch {
+    /// Bytes that it holds; what its heaps and its sorted list take is little beside the marks.
+    fn bytes(&self) -> usize {
+        let Batch { neighbours, fresh, distances, keys } = &self.batch;
+        self.visited.marks.capacity()
+            + (neighbours.capacity() + fresh.capacity()) * size_of::<u32>()
+            + distances.capacity() * size_of::<f32>()
+            + keys.capacity() * size_of::<Key>()
+    }
+}
+
 /// The buffers of one hop.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -87,6 +98,27 @@ impl VisitedPool {
     #[must_use]
     pub fn new() -> Self {
         Self { slots: (0..Self::SLOTS).map(|_| Mutex::new(None)).collect() }
+    }
+
+    /// Bytes of what nobody uses at this moment.
+    #[must_use]
+    pub fn idle_bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.visit::<()>(|slot| {
+            bytes += slot.as_ref().map_or(0, |scratch| scratch.bytes());
+            None
+        });
+        bytes
+    }
+
+    /// Gives back what nobody uses at this moment: how many bytes that was.
+    pub fn shrink(&self) -> usize {
+        let mut bytes = 0;
+        self.visit::<()>(|slot| {
+            bytes += slot.take().map_or(0, |scratch| scratch.bytes());
+            None
+        });
+        bytes
     }
 
     /// Takes a list for the time of one walk over `points` points.
@@ -167,5 +199,10 @@ mod tests {
         assert_eq!(held, VisitedPool::SLOTS);
         drop(pool.lease(1_000));
         assert_eq!(pool.lease(5).scratch().visited.marks.len(), 1_000, "the list comes back");
+        let (used, idle) = (pool.lease(1_000), pool.idle_bytes());
+        assert!(idle >= 10 * (VisitedPool::SLOTS - 1), "{idle}");
+        assert_eq!((pool.shrink(), pool.idle_bytes(), pool.shrink()), (idle, 0, 0));
+        drop(used);
+        assert!(pool.idle_bytes() >= 1_000, "what was in use comes back all the same");
     }
 }

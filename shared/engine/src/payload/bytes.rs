@@ -16,6 +16,11 @@ impl<'a> Bytes<'a> {
         Self { section, base: 0, raw }
     }
 
+    /// Bytes that begin at `base` of a section.
+    pub(super) fn within(section: &'static str, base: u64, raw: &'a [u8]) -> Self {
+        Self { section, base: usize::try_from(base).unwrap_or(usize::MAX), raw }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.raw.len()
     }

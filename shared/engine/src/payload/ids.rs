@@ -19,15 +19,18 @@
 //! ```
 
 use cairn_model::{PointId, limits::SEGMENT_POINTS_MAX};
+use roaring::RoaringBitmap;
 
 use super::{
     bytes::Bytes,
     packed::{self, Packed},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, source::Region};
 
 const SECTION: &str = "ids";
 const HEADER_BYTES: usize = 24;
+/// What opening reads.
+pub(crate) const HEAD_BYTES: u64 = HEADER_BYTES as u64;
 const UUID_BYTES: usize = 16;
 
 /// Writes the section from ids in ordinal order.
@@ -77,10 +80,20 @@ pub fn write(ids: &[PointId]) -> Result<Vec<u8>> {
 /// The section's reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Ids<'a> {
-    bytes: Bytes<'a>,
+    region: Region<'a>,
     points: u32,
     numbers: u32,
     base: u64,
+    /// Bytes of an integer; 0 when they are consecutive.
+    id_width: u8,
+    ordinal_width: u8,
+    /// Where the four arrays begin: integers, UUIDs, ordinals, ranks.
+    starts: [u64; 4],
+}
+
+/// All of the section.
+#[derive(Clone, Copy, Debug)]
+struct Arrays<'a> {
     /// `None` when the integers are consecutive.
     offsets: Option<Packed<'a>>,
     uuids: &'a [[u8; UUID_BYTES]],
@@ -89,12 +102,12 @@ pub struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    /// Opens the section of a segment of `points` points, in constant time.
+    /// Opens the section of a segment of `points` points, in constant time. Reads its first [`HEAD_BYTES`] bytes.
     ///
     /// # Errors
-    /// `Corrupt` when the sizes contradict one another.
-    pub fn open(bytes: &'a [u8], points: u32) -> Result<Self> {
-        let bytes = Bytes::new(SECTION, bytes);
+    /// `Corrupt` when the sizes contradict one another, `Absent`.
+    pub(crate) fn open(region: Region<'a>, points: u32) -> Result<Self> {
+        let bytes = Bytes::new(SECTION, region.bytes(0, HEADER_BYTES as u64)?);
         let (found, numbers, base) = (bytes.u32(0)?, bytes.u32(4)?, bytes.u64(8)?);
         if found != points {
             return Err(bytes.corrupt(0, format!("{found} points, the segment has {points}")));
@@ -103,104 +116,197 @@ impl<'a> Ids<'a> {
             return Err(bytes.corrupt(4, format!("{numbers} integers among {points} ids")));
         }
         let (id_width, ordinal_width) = (bytes.u8(16)?, bytes.u8(17)?);
+        if id_width > 8 {
+            return Err(bytes.corrupt(16, format!("integers of {id_width} bytes")));
+        }
         if ordinal_width != packed::width(u64::from(points.saturating_sub(1))) {
             return Err(bytes.corrupt(17, format!("ordinals of {ordinal_width} bytes")));
         }
         if id_width == 0 && base.checked_add(u64::from(numbers.saturating_sub(1))).is_none() {
             return Err(bytes.corrupt(8, "integers over 64 bits"));
         }
-        let rest = bytes.tail(HEADER_BYTES)?;
-        let (offsets, rest) = Packed::open(rest, id_width, u64::from(numbers))?;
-        let uuids = rest.slice(0, u64::from(points - numbers) * UUID_BYTES as u64)?;
-        let rest = rest.tail(uuids.len())?;
-        let (ordinals, rest) = Packed::open(rest, ordinal_width, u64::from(points))?;
-        let (ranks, rest) = Packed::open(rest, ordinal_width, u64::from(points))?;
-        if rest.len() > 0 {
-            return Err(rest.corrupt(0, format!("{} bytes too many", rest.len())));
+        // None of these can overflow: 2^32 points of at most 16 bytes each.
+        let (points_, order_bytes) = (u64::from(points), u64::from(points) * u64::from(ordinal_width));
+        let uuids = HEADER_BYTES as u64 + u64::from(numbers) * u64::from(id_width);
+        let ordinals = uuids + (points_ - u64::from(numbers)) * UUID_BYTES as u64;
+        let starts = [HEADER_BYTES as u64, uuids, ordinals, ordinals + order_bytes];
+        let end = starts[3] + order_bytes;
+        if end != region.len() {
+            return Err(bytes.corrupt(0, format!("{} bytes, its ids need {end}", region.len())));
         }
-        let offsets = (id_width > 0).then_some(offsets);
-        let (uuids, _) = uuids.raw().as_chunks();
-        Ok(Self { bytes, points, numbers, base, offsets, uuids, ordinals, ranks })
+        Ok(Self { region, points, numbers, base, id_width, ordinal_width, starts })
     }
 
-    /// The id of a row.
+    /// The id of a row. Reads no more than it needs.
     ///
     /// # Errors
-    /// `Corrupt`, also for an ordinal that the segment does not have: it came from other stored bytes.
+    /// `Corrupt`, also for an ordinal that the segment does not have: it came from other stored bytes. `Absent`.
     pub fn id(&self, ordinal: u32) -> Result<PointId> {
-        if ordinal >= self.points {
-            return Err(self.bytes.corrupt(0, format!("ordinal {ordinal} of {} points", self.points)));
+        let width = u64::from(self.ordinal_width);
+        let rank = self.region.bytes(self.rank_at(ordinal)?, width)?;
+        let rank = packed::value(rank);
+        if rank < u64::from(self.numbers) {
+            let width = u64::from(self.id_width);
+            let offset = match width {
+                0 => rank,
+                width => packed::value(self.region.bytes(self.starts[0] + rank * width, width)?),
+            };
+            return self.number(offset);
         }
-        self.at_rank(self.ranks.get(u64::from(ordinal)))
+        if rank >= u64::from(self.points) {
+            return Err(self.no_rank(rank));
+        }
+        let at = self.starts[1] + (rank - u64::from(self.numbers)) * UUID_BYTES as u64;
+        let bytes = self.region.bytes(at, UUID_BYTES as u64)?;
+        let uuid = uuid::Uuid::from_slice(bytes).map_err(|error| self.region.corrupt(at, error.to_string()))?;
+        Ok(PointId::Uuid(uuid))
     }
 
-    /// The row of an id.
+    /// All of the section.
+    pub(crate) const fn region(&self) -> Region<'a> {
+        self.region
+    }
+
+    /// What [`Ids::id`] reads first of all for this row.
     ///
     /// # Errors
     /// `Corrupt`.
+    pub(crate) fn needed(&self, ordinal: u32) -> Result<Region<'a>> {
+        self.region.part(self.rank_at(ordinal)?, u64::from(self.ordinal_width))
+    }
+
+    /// Where the rank of a row is.
+    fn rank_at(&self, ordinal: u32) -> Result<u64> {
+        if ordinal >= self.points {
+            return Err(self.region.corrupt(0, format!("ordinal {ordinal} of {} points", self.points)));
+        }
+        Ok(self.starts[3] + u64::from(ordinal) * u64::from(self.ordinal_width))
+    }
+
+    /// The row of an id. Needs all of the section, as do those that follow.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`.
     pub fn ordinal(&self, id: PointId) -> Result<Option<u32>> {
-        let rank = self.rank_from(id)?;
-        if rank < u64::from(self.points) && self.at_rank(rank)? == id {
-            return self.ordinal_at(rank).map(Some);
+        self.ordinal_in(&self.arrays()?, id)
+    }
+
+    fn ordinal_in(&self, arrays: &Arrays<'_>, id: PointId) -> Result<Option<u32>> {
+        let rank = self.rank_from(arrays, id)?;
+        if rank < u64::from(self.points) && self.at_rank(arrays, rank)? == id {
+            return self.ordinal_at(arrays, rank).map(Some);
         }
         Ok(None)
+    }
+
+    /// The rows of those of `ids` that there are. Needs all of the section, unless its first bytes say that it has none of them.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`.
+    pub fn ordinals(&self, ids: &mut dyn Iterator<Item = PointId>) -> Result<RoaringBitmap> {
+        let mut found = RoaringBitmap::new();
+        let mut arrays = None;
+        for id in ids.filter(|&id| self.may_have(id)) {
+            let arrays = match &arrays {
+                Some(arrays) => arrays,
+                None => arrays.insert(self.arrays()?),
+            };
+            found.extend(self.ordinal_in(arrays, id)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether the first bytes of the section allow for an id.
+    fn may_have(&self, id: PointId) -> bool {
+        match id {
+            PointId::Uuid(_) => self.numbers < self.points,
+            PointId::Num(number) => number
+                .checked_sub(self.base)
+                .is_some_and(|offset| self.numbers > 0 && (self.id_width > 0 || offset < u64::from(self.numbers))),
+        }
     }
 
     /// All ids at or above `from` with their rows, in id order: integers first, then UUIDs.
     pub fn from(&self, from: Option<PointId>) -> impl Iterator<Item = Result<(PointId, u32)>> + use<'a> {
         let ids = *self;
-        let start = from.map_or(Ok(0), |id| ids.rank_from(id));
-        let (start, failed) = match start {
-            Ok(start) => (start, None),
-            Err(error) => (u64::from(ids.points), Some(Err(error))),
+        let begun = self.arrays().and_then(|arrays| {
+            let start = from.map_or(Ok(0), |id| ids.rank_from(&arrays, id))?;
+            Ok((arrays, start))
+        });
+        let (failed, all) = match begun {
+            Ok((arrays, start)) => {
+                let one = move |rank| Ok((ids.at_rank(&arrays, rank)?, ids.ordinal_at(&arrays, rank)?));
+                (None, Some((start..u64::from(ids.points)).map(one)))
+            }
+            Err(error) => (Some(Err(error)), None),
         };
-        let one = move |rank| Ok((ids.at_rank(rank)?, ids.ordinal_at(rank)?));
-        failed.into_iter().chain((start..u64::from(ids.points)).map(one))
+        failed.into_iter().chain(all.into_iter().flatten())
     }
 
     /// Checks that ids ascend and that both directions agree.
     ///
     /// # Errors
-    /// `Corrupt`.
+    /// `Corrupt`, `Absent`.
     pub fn verify(&self) -> Result<()> {
+        let arrays = self.arrays()?;
+        let corrupt = |why: String| self.region.corrupt(HEADER_BYTES as u64, why);
         let mut last = None;
         for rank in 0..u64::from(self.points) {
-            let (id, ordinal) = (self.at_rank(rank)?, self.ordinal_at(rank)?);
+            let (id, ordinal) = (self.at_rank(&arrays, rank)?, self.ordinal_at(&arrays, rank)?);
             if last.is_some_and(|last| last >= id) {
-                return Err(self.bytes.corrupt(HEADER_BYTES, format!("id {id} at rank {rank} is out of order")));
+                return Err(corrupt(format!("id {id} at rank {rank} is out of order")));
             }
-            if self.ranks.get(u64::from(ordinal)) != rank {
-                return Err(self.bytes.corrupt(HEADER_BYTES, format!("rank {rank} and ordinal {ordinal} disagree")));
+            if arrays.ranks.get(u64::from(ordinal)) != rank {
+                return Err(corrupt(format!("rank {rank} and ordinal {ordinal} disagree")));
             }
             last = Some(id);
         }
         Ok(())
     }
 
-    fn at_rank(&self, rank: u64) -> Result<PointId> {
-        if rank < u64::from(self.numbers) {
-            let number = self.base.checked_add(self.offsets.map_or(rank, |offsets| offsets.get(rank)));
-            return number.map(PointId::Num).ok_or_else(|| self.bytes.corrupt(8, "an integer over 64 bits"));
-        }
-        let uuid = usize::try_from(rank - u64::from(self.numbers)).ok().and_then(|at| self.uuids.get(at));
-        let uuid = uuid.ok_or_else(|| self.bytes.corrupt(0, format!("rank {rank} of {} points", self.points)))?;
-        Ok(PointId::Uuid(uuid::Uuid::from_bytes(*uuid)))
+    fn arrays(&self) -> Result<Arrays<'a>> {
+        let rest = Bytes::new(SECTION, self.region.all()?).tail(HEADER_BYTES)?;
+        let (offsets, rest) = Packed::open(rest, self.id_width, u64::from(self.numbers))?;
+        let uuids = rest.slice(0, u64::from(self.points - self.numbers) * UUID_BYTES as u64)?;
+        let rest = rest.tail(uuids.len())?;
+        let (ordinals, rest) = Packed::open(rest, self.ordinal_width, u64::from(self.points))?;
+        let (ranks, _) = Packed::open(rest, self.ordinal_width, u64::from(self.points))?;
+        let offsets = (self.id_width > 0).then_some(offsets);
+        let (uuids, _) = uuids.raw().as_chunks();
+        Ok(Arrays { offsets, uuids, ordinals, ranks })
     }
 
-    fn ordinal_at(&self, rank: u64) -> Result<u32> {
-        let ordinal = u32::try_from(self.ordinals.get(rank)).ok().filter(|ordinal| *ordinal < self.points);
-        ordinal.ok_or_else(|| self.bytes.corrupt(0, format!("no such ordinal at rank {rank}")))
+    fn number(&self, offset: u64) -> Result<PointId> {
+        let number = self.base.checked_add(offset);
+        number.map(PointId::Num).ok_or_else(|| self.region.corrupt(8, "an integer over 64 bits"))
+    }
+
+    fn no_rank(&self, rank: u64) -> Error {
+        self.region.corrupt(0, format!("rank {rank} of {} points", self.points))
+    }
+
+    fn at_rank(&self, arrays: &Arrays<'_>, rank: u64) -> Result<PointId> {
+        if rank < u64::from(self.numbers) {
+            return self.number(arrays.offsets.map_or(rank, |offsets| offsets.get(rank)));
+        }
+        let uuid = usize::try_from(rank - u64::from(self.numbers)).ok().and_then(|at| arrays.uuids.get(at));
+        Ok(PointId::Uuid(uuid::Uuid::from_bytes(*uuid.ok_or_else(|| self.no_rank(rank))?)))
+    }
+
+    fn ordinal_at(&self, arrays: &Arrays<'_>, rank: u64) -> Result<u32> {
+        let ordinal = u32::try_from(arrays.ordinals.get(rank)).ok().filter(|ordinal| *ordinal < self.points);
+        ordinal.ok_or_else(|| self.region.corrupt(0, format!("no such ordinal at rank {rank}")))
     }
 
     /// The rank of the first id at or above `id`.
-    fn rank_from(&self, id: PointId) -> Result<u64> {
+    fn rank_from(&self, arrays: &Arrays<'_>, id: PointId) -> Result<u64> {
         let (mut start, mut end) = match id {
             PointId::Num(_) => (0, u64::from(self.numbers)),
             PointId::Uuid(_) => (u64::from(self.numbers), u64::from(self.points)),
         };
         while start < end {
             let middle = start + (end - start) / 2;
-            if self.at_rank(middle)? < id {
+            if self.at_rank(arrays, middle)? < id {
                 start = middle + 1;
             } else {
                 end = middle;
@@ -230,7 +336,7 @@ mod tests {
     }
 
     fn touch_everything(bytes: &[u8], points: u32) {
-        if let Ok(ids) = Ids::open(bytes, points) {
+        if let Ok(ids) = Ids::open(Region::whole(&bytes, SECTION), points) {
             let _ = ids.verify();
             for ordinal in 0..points + 2 {
                 if let Ok(id) = ids.id(ordinal) {
@@ -246,7 +352,7 @@ mod tests {
         #[test]
         fn ids_come_back_both_ways(given in ids(), other in id()) {
             let bytes = write(&given).unwrap();
-            let ids = Ids::open(&bytes, u32::try_from(given.len()).unwrap()).unwrap();
+            let ids = Ids::open(Region::whole(&bytes, SECTION), u32::try_from(given.len()).unwrap()).unwrap();
             ids.verify().unwrap();
             for (ordinal, id) in (0..).zip(&given) {
                 prop_assert_eq!(ids.id(ordinal).unwrap(), *id);
@@ -258,6 +364,10 @@ mod tests {
             expected.sort_unstable();
             prop_assert_eq!(ids.from(Some(other)).collect::<Result<Vec<_>>>().unwrap(), expected);
             prop_assert_eq!(ids.from(None).count(), given.len());
+            let some: Vec<PointId> = given.iter().copied().step_by(3).chain([other]).collect();
+            let mut rows = RoaringBitmap::new();
+            some.iter().for_each(|id| rows.extend(ids.ordinal(*id).unwrap()));
+            prop_assert_eq!(ids.ordinals(&mut some.into_iter()).unwrap(), rows);
         }
 
         #[test]
@@ -290,9 +400,33 @@ mod tests {
     }
 
     #[test]
+    fn the_first_bytes_rule_ids_out() {
+        struct First(Vec<u8>);
+        impl crate::source::Source for First {
+            fn len(&self) -> u64 {
+                self.0.len() as u64
+            }
+
+            fn bytes(&self, offset: u64, len: u64) -> Option<&[u8]> {
+                let end = usize::try_from(offset + len).ok().filter(|&end| end <= HEADER_BYTES)?;
+                self.0.get(usize::try_from(offset).ok()?..end)
+            }
+        }
+        let ids: Vec<_> = (1_000..2_000).map(PointId::Num).collect();
+        let first = First(write(&ids).unwrap());
+        let ids = Ids::open(Region::whole(&first, SECTION), 1_000).unwrap();
+        let mut outside =
+            [0, 999, 2_000, u64::MAX].map(PointId::Num).into_iter().chain([PointId::Uuid(uuid::Uuid::nil())]);
+        assert!(ids.ordinals(&mut outside).unwrap().is_empty());
+        assert!(
+            matches!(ids.ordinals(&mut [1_999].map(PointId::Num).into_iter()), Err(Error::Absent(all)) if all.len() == 1)
+        );
+    }
+
+    #[test]
     fn the_wrong_count_is_refused() {
         let bytes = write(&[PointId::Num(1)]).unwrap();
-        assert!(Ids::open(&bytes, 2).is_err());
-        assert!(Ids::open(&bytes, 1).unwrap().id(1).is_err());
+        assert!(Ids::open(Region::whole(&bytes, SECTION), 2).is_err());
+        assert!(Ids::open(Region::whole(&bytes, SECTION), 1).unwrap().id(1).is_err());
     }
 }

@@ -1,24 +1,35 @@
 //! What a filter means for one payload, as Qdrant has it. Whatever answers filters faster must agree with this.
 
-use std::collections::HashSet;
-
-use cairn_model::{Condition, FieldTest, Filter, Match, Path, Payload, PointId, Scalar, Step, filter::parse_datetime};
+use cairn_model::{Condition, FieldTest, Filter, Match, Path, Payload, PointId, Scalar, Slice, filter::parse_datetime};
 use serde_json::Value;
+use siphasher::sip::SipHasher24;
 
-/// Whether the point `id` with `payload` satisfies `filter`.
+use super::{geo, text};
+
+/// Whether the point `id` with `payload`, which has the vectors for whose names `has_vector` holds, satisfies `filter`.
 #[must_use]
-pub fn matches(filter: &Filter, id: PointId, payload: &Payload) -> bool {
-    holds(filter, payload, &|ids| ids.contains(&id))
+pub fn matches(filter: &Filter, id: PointId, payload: &Payload, has_vector: &dyn Fn(&str) -> bool) -> bool {
+    holds(filter, payload, &|condition| match condition {
+        Condition::HasId(ids) => ids.contains(&id),
+        Condition::HasVector(name) => has_vector(name),
+        Condition::Slice(slice) => is_in(slice, id),
+        _ => false,
+    })
 }
 
-/// The same, with a point known by which lists of ids contain its own.
-pub(super) fn holds(filter: &Filter, payload: &Payload, is_among: &dyn Fn(&[PointId]) -> bool) -> bool {
+/// The same, with `of_point` to answer those conditions that are not about the payload.
+pub(super) fn holds(filter: &Filter, payload: &Payload, of_point: &dyn Fn(&Condition) -> bool) -> bool {
     let condition = |condition: &Condition| match condition {
         Condition::Field { key, tests } => field(key, tests, payload),
         Condition::IsEmpty(key) => key.values(payload).into_iter().all(is_empty),
         Condition::IsNull(key) => key.values(payload).into_iter().any(is_null),
-        Condition::HasId(ids) => is_among(ids),
-        Condition::Filter(filter) => holds(filter, payload, is_among),
+        Condition::Nested { key, filter } => {
+            let elements = key.values(payload).into_iter().filter_map(Value::as_object);
+            // An element is no point.
+            elements.into_iter().any(|element| holds(filter, element, &|_| false))
+        }
+        Condition::Filter(filter) => holds(filter, payload, of_point),
+        Condition::HasId(_) | Condition::HasVector(_) | Condition::Slice(_) => of_point(condition),
     };
     filter.must.iter().all(condition)
         && !filter.must_not.iter().any(condition)
@@ -29,20 +40,14 @@ pub(super) fn holds(filter: &Filter, payload: &Payload, is_among: &dyn Fn(&[Poin
         })
 }
 
-/// Adds the first keys of all paths in `filter`: what else a payload has makes no difference.
-pub(super) fn add_keys<'f>(filter: &'f Filter, keys: &mut HashSet<&'f str>) {
-    let min_should = filter.min_should.iter().flat_map(|min_should| &min_should.conditions);
-    for condition in filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should) {
-        match condition {
-            Condition::Field { key, .. } | Condition::IsEmpty(key) | Condition::IsNull(key) => {
-                if let Some(Step::Key(first)) = key.steps().first() {
-                    keys.insert(first);
-                }
-            }
-            Condition::HasId(_) => {}
-            Condition::Filter(filter) => add_keys(filter, keys),
-        }
-    }
+/// Whether a point belongs to a slice of all ids.
+pub(super) fn is_in(slice: &Slice, id: PointId) -> bool {
+    let hasher = SipHasher24::new();
+    let hash = match id {
+        PointId::Num(number) => hasher.hash(&number.to_le_bytes()),
+        PointId::Uuid(uuid) => hasher.hash(uuid.as_bytes()),
+    };
+    hash.checked_rem(u64::from(slice.total)) == Some(u64::from(slice.index))
 }
 
 fn field(key: &Path, tests: &[FieldTest], payload: &Payload) -> bool {
@@ -66,6 +71,9 @@ fn passes(test: &FieldTest, value: &Value) -> bool {
         FieldTest::Match(Match::Except(unwanted)) => {
             !value.is_null() && !unwanted.iter().any(|unwanted| equals(unwanted, value))
         }
+        FieldTest::Match(Match::Text(wanted)) => value.as_str().is_some_and(|string| text::contains(wanted, string)),
+        FieldTest::Match(Match::Prefix(prefix)) => value.as_str().is_some_and(|string| string.starts_with(prefix)),
+        FieldTest::Geo(area) => geo::place(value).is_some_and(|place| geo::contains(area, place)),
         FieldTest::Range(range) => value.as_f64().is_some_and(|number| range.contains(number)),
         FieldTest::DatetimeRange(range) => {
             value.as_str().and_then(parse_datetime).is_some_and(|moment| range.contains(moment))
@@ -116,7 +124,8 @@ mod tests {
     fn check(filter: serde_json::Value, payload: &serde_json::Value, expected: bool) {
         let parsed = Filter::from_json(&filter).unwrap();
         let payload = payload.as_object().unwrap();
-        assert_eq!(matches(&parsed, PointId::Num(7), payload), expected, "{filter} on {payload:?}");
+        let found = matches(&parsed, PointId::Num(7), payload, &|name| name == "image");
+        assert_eq!(found, expected, "{filter} on {payload:?}");
     }
 
     #[test]
@@ -193,5 +202,75 @@ mod tests {
             check(json!({ "min_should": min_should }), &payload, expected);
         }
         check(json!({"must": [{"has_id": [7]}, {"must_not": [{"has_id": [8]}]}]}), &payload, true);
+    }
+
+    #[test]
+    fn elements_of_arrays_are_asked_one_by_one() {
+        let payload = json!({
+            "diet": [{"food": "leaves", "likes": false}, {"food": "meat", "likes": true}, 3, null],
+            "pet": {"food": "meat", "likes": false},
+            "deep": [{"rows": [{"x": 1, "y": 2}]}, {"rows": [{"x": 3, "y": 4}]}],
+        });
+        let likes = |food: &str, likes: bool| json!({"must": [{"key": "food", "match": {"value": food}}, {"key": "likes", "match": {"value": likes}}]});
+        let nested = |key: &str, filter: serde_json::Value| json!({"must": {"nested": {"key": key, "filter": filter}}});
+        for key in ["diet", "diet[]"] {
+            check(nested(key, likes("meat", true)), &payload, true);
+            check(nested(key, likes("meat", false)), &payload, false);
+        }
+        // Only arrays have elements.
+        check(nested("pet", likes("meat", false)), &payload, false);
+        check(nested("missing", json!({})), &payload, false);
+        check(nested("diet", json!({})), &payload, true);
+        check(nested("diet", json!({"must_not": {"key": "food", "match": {"value": "meat"}}})), &payload, true);
+        check(nested("diet", json!({"must": {"key": "wine", "is_empty": true}})), &payload, true);
+        let inner = |x: i64, y: i64| {
+            let is = |key: &str, value: i64| json!({"key": key, "match": {"value": value}});
+            json!({"must": {"nested": {"key": "rows", "filter": {"must": [is("x", x), is("y", y)]}}}})
+        };
+        check(nested("deep", inner(3, 4)), &payload, true);
+        check(nested("deep", inner(1, 4)), &payload, false);
+        // What is asked of the point holds for no element.
+        check(nested("diet", json!({"must": {"has_id": [7]}})), &payload, false);
+        check(nested("diet", json!({"must": {"has_vector": "image"}})), &payload, false);
+        check(nested("diet", json!({"must": {"slice": {"index": 0, "total": 1}}})), &payload, false);
+    }
+
+    #[test]
+    fn places_and_vectors_and_slices_are_conditions_too() {
+        let payload =
+            json!({"at": {"lon": 13.4, "lat": 52.5}, "far": [{"lon": 200, "lat": 0}, {"lon": 2, "lat": 48}], "n": 1});
+        let around = |lon: f64, lat: f64| json!({"center": {"lon": lon, "lat": lat}, "radius": 10_000});
+        for (key, lon, lat, expected) in [
+            ("at", 13.4, 52.51, true),
+            ("at", 13.4, 53.0, false),
+            ("far", 2.0, 48.0, true),
+            ("far", -160.0, 0.0, false),
+            ("n", 0.0, 0.0, false),
+        ] {
+            check(json!({"must": {"key": key, "geo_radius": around(lon, lat)}}), &payload, expected);
+        }
+        check(json!({"must": {"has_vector": "image"}}), &payload, true);
+        check(json!({"must": {"has_vector": ""}}), &payload, false);
+        for index in 0..3 {
+            let expected = is_in(&Slice { index, total: 3 }, PointId::Num(7));
+            check(json!({"must": {"slice": {"index": index, "total": 3}}}), &payload, expected);
+        }
+    }
+
+    /// The hashes of SipHash-2-4 with a zero key, computed by another implementation.
+    #[test]
+    fn slices_are_those_of_the_specification() {
+        let slice_of = |id: PointId, total: u32| (0..total).find(|index| is_in(&Slice { index: *index, total }, id));
+        let uuid = PointId::Uuid(uuid::Uuid::from_u128(0x550e_8400_e29b_41d4_a716_4466_5544_0000));
+        for (id, hash) in [
+            (PointId::Num(0), 0xe849_e8bb_6ffe_2567),
+            (PointId::Num(42), 0x0fc2_553f_0761_9dd3),
+            (uuid, 0xf5d0_ca21_ba34_d504),
+        ] {
+            for total in [1, 2, 7, 1_000] {
+                assert_eq!(slice_of(id, total).map(u64::from), Some(hash % u64::from(total)), "{id} of {total}");
+            }
+        }
+        assert!(!is_in(&Slice { index: 0, total: 0 }, uuid));
     }
 }

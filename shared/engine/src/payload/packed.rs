@@ -10,6 +10,13 @@ pub(super) fn width(max: u64) -> u8 {
     (u64::BITS - max.leading_zeros()).div_ceil(8).to_le_bytes()[0]
 }
 
+/// The value that is written in `bytes`, at most 8 of them.
+pub(super) fn value(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(word)
+}
+
 /// Appends `values`, each of which fits `width` bytes.
 pub(super) fn put(out: &mut Vec<u8>, width: u8, values: impl IntoIterator<Item = u64>) {
     for value in values {

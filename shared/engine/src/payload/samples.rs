@@ -1,7 +1,9 @@
 //! Random payloads and filters for tests: few keys and few values, so that they meet, and every odd one among them.
 
 use cairn_model::{
-    Condition, FieldTest, Filter, Match, MinShould, Path, Payload, PointId, Range, Scalar, Step, filter::parse_datetime,
+    Condition, FieldTest, Filter, GeoArea, Match, MinShould, Path, Payload, PointId, Range, Scalar, Slice, Step,
+    TextMatch,
+    filter::{GeoBox, GeoCircle, GeoPoint, GeoPolygon, TextWant, Tokenizer, parse_datetime},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use super::{
     ids::{self, Ids},
     rows::{Rows, RowsWriter},
 };
+use crate::source::Region;
 
 pub(super) const INTEGERS: [i64; 9] = [0, 1, 2, 3, -1, -7, i64::MIN, i64::MAX, 9_007_199_254_740_993];
 pub(super) const FLOATS: [f64; 10] = [0.0, -0.0, 0.5, 1.0, 2.5, -1e308, 1e308, 5e-324, 9_007_199_254_740_992.0, 1.8e19];
@@ -24,9 +27,12 @@ pub(super) const MOMENTS: [&str; 6] = [
     "0001-01-01",
 ];
 
+/// The vector that every point has.
+pub(super) const VECTOR: &str = "image";
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
-        6 => select(vec!["", "a", "b", "red", "größe", "日本", "2024", "null"]).prop_map(str::to_owned),
+        6 => select(vec!["", "a", "b", "red", "größe", "日本", "2024", "null", "A red b"]).prop_map(str::to_owned),
         2 => select(MOMENTS.to_vec()).prop_map(str::to_owned),
         1 => select(vec![255, 256, 257, 300]).prop_map(|bytes| "x".repeat(bytes)),
         1 => "\\PC{0,5}",
@@ -37,6 +43,26 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         12 => select(vec!["a", "b", "c"]).prop_map(str::to_owned),
         1 => select(vec!["größe", "d.e", "", "x[]", "q\"q", "zz"]).prop_map(str::to_owned),
+    ]
+}
+
+/// Degrees, few of them, so that places are on edges and corners; one of them is off the earth.
+fn coordinate() -> impl Strategy<Value = f64> {
+    select(vec![-180.0, -90.0, -1.0, 0.0, 0.5, 1.0, 2.0, 90.0, 179.5, 180.0, 200.0])
+}
+
+fn place() -> impl Strategy<Value = GeoPoint> {
+    (coordinate(), coordinate()).prop_filter_map("on the earth", |(lon, lat)| GeoPoint::new(lon, lat))
+}
+
+fn area() -> impl Strategy<Value = GeoArea> {
+    let ring = || vec(place(), 3..5).prop_map(|ring| ring.iter().chain(&ring[..1]).copied().collect::<Vec<_>>());
+    prop_oneof![
+        (place(), place()).prop_map(|(top_left, bottom_right)| GeoArea::Box(GeoBox { top_left, bottom_right })),
+        (place(), select(vec![-1.0, 0.0, 1e5, 2e5, 1e7, 3e7]))
+            .prop_map(|(center, radius_m)| GeoArea::Circle(GeoCircle { center, radius_m })),
+        (ring(), vec(ring(), 0..2))
+            .prop_map(|(exterior, interiors)| GeoArea::Polygon(GeoPolygon { exterior, interiors })),
     ]
 }
 
@@ -51,8 +77,10 @@ fn value() -> impl Strategy<Value = Value> {
     ];
     leaf.prop_recursive(4, 24, 5, |inner| {
         prop_oneof![
-            vec(inner.clone(), 0..5).prop_map(Value::Array),
-            vec((key(), inner), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            4 => vec(inner.clone(), 0..5).prop_map(Value::Array),
+            1 => (coordinate(), coordinate()).prop_map(|(lon, lat)| json!({"lon": lon, "lat": lat})),
+            1 => (coordinate(), inner.clone()).prop_map(|(lon, lat)| json!({"lon": lon, "lat": lat})),
+            4 => vec((key(), inner), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
         ]
     })
 }
@@ -79,6 +107,15 @@ fn scalar() -> impl Strategy<Value = Scalar> {
     ]
 }
 
+fn text_match() -> impl Strategy<Value = Match> {
+    let want = select(vec![TextWant::All, TextWant::Any, TextWant::Phrase]);
+    let wanted = || prop_oneof![text(), select(vec!["re", "2024 01", "x", "ö", "A b"]).prop_map(str::to_owned)];
+    prop_oneof![
+        2 => (wanted(), want).prop_map(|(text, want)| Match::Text(TextMatch { text, want, tokens: None })),
+        1 => wanted().prop_map(Match::Prefix),
+    ]
+}
+
 fn range<T: Copy + std::fmt::Debug + 'static>(bounds: Vec<T>) -> impl Strategy<Value = Range<T>> {
     let bound = || proptest::option::weighted(0.4, select(bounds.clone()));
     (bound(), bound(), bound(), bound()).prop_map(|(gt, gte, lt, lte)| Range { gt, gte, lt, lte })
@@ -95,6 +132,8 @@ fn test() -> impl Strategy<Value = FieldTest> {
         3 => range(numbers).prop_map(FieldTest::Range),
         2 => range(moments).prop_map(FieldTest::DatetimeRange),
         2 => range(vec![0u64, 1, 2, 3]).prop_map(FieldTest::ValuesCount),
+        3 => text_match().prop_map(FieldTest::Match),
+        3 => area().prop_map(FieldTest::Geo),
     ]
 }
 
@@ -111,11 +150,20 @@ pub(super) fn filter() -> impl Strategy<Value = Filter> {
         2 => path().prop_map(Condition::IsEmpty),
         2 => path().prop_map(Condition::IsNull),
         1 => vec(id(), 0..20).prop_map(Condition::HasId),
+        1 => select(vec![VECTOR, "other"]).prop_map(|name| Condition::HasVector(name.to_owned())),
+        1 => (0u32..4, 0u32..4).prop_map(|(index, total)| Condition::Slice(Slice { index, total })),
     ];
     let condition = leaf.prop_recursive(3, 20, 4, |inner| {
-        clauses(inner.boxed()).prop_map(|filter| Condition::Filter(Box::new(filter)))
+        let nested = (path(), clauses(inner.clone().boxed()));
+        prop_oneof![
+            3 => clauses(inner.boxed()).prop_map(|filter| Condition::Filter(Box::new(filter))),
+            2 => nested.prop_map(|(key, filter)| Condition::Nested { key: key.each(), filter: Box::new(filter) }),
+        ]
     });
-    clauses(condition.boxed())
+    (clauses(condition.boxed()), any::<bool>()).prop_map(|(mut filter, tokens)| {
+        super::resolve(&mut filter, &|_| tokens.then(Tokenizer::default));
+        filter
+    })
 }
 
 fn clauses(condition: BoxedStrategy<Condition>) -> impl Strategy<Value = Filter> {
@@ -159,7 +207,17 @@ impl Sections {
 
     pub(super) fn view(&self) -> crate::Result<View<'_>> {
         let points = self.points;
-        let (ids, fields) = (Ids::open(&self.ids, points)?, Fields::open(&self.fields, points)?);
-        Ok(View { points, ids, fields, rows: Rows::open(&self.rows, points)? })
+        let (ids, fields) = (
+            Ids::open(Region::whole(&self.ids, "section"), points)?,
+            Fields::open(Region::whole(&self.fields, "section"), points)?,
+        );
+        Ok(View {
+            points,
+            vector: VECTOR,
+            ids,
+            fields,
+            rows: Rows::open(Region::whole(&self.rows, "section"), points)?,
+            dead: None,
+        })
     }
 }

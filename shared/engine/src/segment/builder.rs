@@ -6,10 +6,11 @@ use cairn_model::{Datatype, Distance, Payload, PointId, VectorParams, limits};
 use rayon::{ThreadPool, prelude::*};
 
 use super::{
-    calibration::{Calibration, Parts},
-    clusters,
+    calibration::{Measured, Parts},
+    clusters::{self, ClustersView},
     head::{CodecKind, Head},
-    layout::SectionKind,
+    layout::{SectionKind, VERSION},
+    ranking::Ranking,
     vectors::Vectors,
     writer::Writer,
 };
@@ -18,7 +19,7 @@ use crate::{
     cluster::{self, Clusters, Rows},
     codec::{Codec, Heads, HighRecords, Scratch},
     graph::{self, Clustered, Coded, Effort, Links, Pairs},
-    payload::{fields::FieldsWriter, ids, rows::RowsWriter},
+    payload::{fields::FieldsWriter, ids, ordinal_ids, rows::RowsWriter},
 };
 
 /// From so many points on, the graph is built from clusters. Below, insertion takes a fraction of a second.
@@ -99,24 +100,37 @@ impl Builder {
     /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, a value that does not fit the datatype, or a
     /// payload over its limit; nothing is added then. A repeated id is found by [`Builder::write`].
     pub fn push(&mut self, id: PointId, vector: &[f32], payload: Option<&Payload>) -> Result<()> {
-        if self.ids.len() >= limits::SEGMENT_POINTS_MAX {
-            return Err(Error::invalid("points", "too many for one segment"));
-        }
         let json = match payload {
             Some(payload) if !payload.is_empty() => {
                 serde_json::to_string(payload).map_err(|error| Error::invalid("payload", error.to_string()))?
             }
             _ => String::new(),
         };
+        self.add(id, &json, |vectors| vectors.push(vector))
+    }
+
+    fn add(&mut self, id: PointId, json: &str, push: impl FnOnce(&mut Vectors) -> Result<()>) -> Result<()> {
+        if self.ids.len() >= limits::SEGMENT_POINTS_MAX {
+            return Err(Error::invalid("points", "too many for one segment"));
+        }
         if json.len() > limits::PAYLOAD_BYTES_MAX {
             let why = format!("{} bytes of JSON, at most {} are allowed", json.len(), limits::PAYLOAD_BYTES_MAX);
             return Err(Error::invalid("payload", why));
         }
-        self.vectors.push(vector)?;
+        push(&mut self.vectors)?;
         self.ids.push(id);
-        self.payloads.push_str(&json);
+        self.payloads.push_str(json);
         self.payload_ends.push(self.payloads.len());
         Ok(())
+    }
+
+    /// Adds a point as [`super::Segment::vector`] and [`super::Segment::payload`] or a [`crate::fresh::Put`] give it back: the vector goes in as it is, not
+    /// normalised a second time, and the payload as text, which is not read.
+    ///
+    /// # Errors
+    /// As [`Builder::push`].
+    pub fn push_stored(&mut self, id: PointId, vector: &[f32], payload: &str) -> Result<()> {
+        self.add(id, if payload == "{}" { "" } else { payload }, |vectors| vectors.push_stored(vector))
     }
 
     /// Points so far.
@@ -156,6 +170,7 @@ impl Builder {
         self.reorder(&clusters.order);
         let mut writer = Writer::new(out)?;
         let spreads = clusters::spreads(&clusters, &self.vectors, pool);
+        let clusters_bytes = clusters::encode(&clusters, self.vectors.dim(), &spreads);
         let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
         let hnsw = match &codes {
             Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN && self.near_is_near() => {
@@ -173,13 +188,16 @@ impl Builder {
         pool.install(|| hnsw.write(&mut links));
         drop(hnsw);
         writer.section(SectionKind::Links, &links)?;
-        let mut calibration = None;
+        let mut measured = None;
         if let Some(Codes { codec, coded, heads, .. }) = codes {
             let high = high_plane(&codec, coded, &heads);
             let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
+            let view = ClustersView::open(&clusters_bytes, VERSION, head.clusters, self.vectors.dim(), points)?;
+            let ranking = Ranking::new(&view, self.params.distance, self.vectors.dim());
+            let ranking = ranking.as_ref();
             let (high, links) = (HighRecords::new(&high, codec.high_bytes()), Links::open(&links, points)?);
-            let parts = Parts { vectors: &self.vectors, codec: &codec, high, links };
-            calibration = Some(Calibration::measure(&parts, self.seed, pool, watch)?);
+            let parts = Parts { vectors: &self.vectors, codec: &codec, high, links, ranking };
+            measured = Some(Measured::new(&parts, self.seed, pool, watch)?);
         }
         drop(links);
         watch.progress(Phase::Write, 0, 1);
@@ -187,11 +205,16 @@ impl Builder {
             writer.section(SectionKind::Vectors, self.vectors.bytes())?;
         }
         writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
+        if let Some(ids) = ordinal_ids::write(&self.ids) {
+            writer.section(SectionKind::OrdinalIds, &ids)?;
+        }
         self.write_payload(&clusters, watch, &mut writer)?;
-        if let Some(calibration) = calibration {
+        if let Some(Measured { calibration, filtered, reading }) = measured {
+            writer.section(SectionKind::Reading, &reading.encode())?;
+            writer.section(SectionKind::Filters, &filtered.encode())?;
             writer.section(SectionKind::Calibration, &calibration.encode())?;
         }
-        writer.section(SectionKind::Clusters, &clusters::encode(&clusters, self.vectors.dim(), &spreads))?;
+        writer.section(SectionKind::Clusters, &clusters_bytes)?;
         writer.section(SectionKind::Head, &head.encode())?;
         let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
         let (bytes, checksum) = writer.finish(points)?;

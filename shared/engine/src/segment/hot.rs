@@ -32,8 +32,8 @@ impl Segment {
     }
 
     #[cfg(test)]
-    pub(crate) const fn codec(&self) -> Option<&crate::codec::Codec> {
-        self.codec.as_ref()
+    pub(crate) fn codec(&self) -> Option<&crate::codec::Codec> {
+        self.codec.as_deref()
     }
 
     fn compact(&self) -> Result<Option<Compact<'_>>> {

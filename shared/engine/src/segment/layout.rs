@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{Error, Result};
 
 /// The format version that this build writes; it reads all up to this one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"CAIRNSEG";
 /// First bytes of the footer.
@@ -45,11 +45,17 @@ pub enum SectionKind {
     Fields = 9,
     /// Recall by width of search.
     Calibration = 10,
+    /// How much wider walks with filters have to be.
+    Filters = 11,
+    /// Ids by ordinal, in place.
+    OrdinalIds = 12,
+    /// How much a search of clusters has to read.
+    Reading = 13,
 }
 
 impl SectionKind {
     /// All kinds that this build knows.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Head,
         Self::Clusters,
         Self::CodesHigh,
@@ -60,6 +66,9 @@ impl SectionKind {
         Self::Rows,
         Self::Fields,
         Self::Calibration,
+        Self::Filters,
+        Self::OrdinalIds,
+        Self::Reading,
     ];
 
     /// The name in errors and in `inspect`.
@@ -76,12 +85,15 @@ impl SectionKind {
             Self::Rows => "rows",
             Self::Fields => "fields",
             Self::Calibration => "calibration",
+            Self::Filters => "filters",
+            Self::OrdinalIds => crate::payload::ordinal_ids::SECTION,
+            Self::Reading => "reading",
         }
     }
 
     /// Whether a reader that does not know the section must not answer.
     const fn required(self) -> bool {
-        !matches!(self, Self::Calibration)
+        !matches!(self, Self::Calibration | Self::Filters | Self::OrdinalIds | Self::Reading)
     }
 
     fn from_number(number: u32) -> Option<Self> {

@@ -1,6 +1,9 @@
 //! An open segment.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use cairn_model::{Filter, PointId, VectorParams};
 use roaring::RoaringBitmap;
@@ -9,29 +12,44 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     Calibration, ClustersView, Source,
     builder::vector_bytes,
+    calibration::{Filtered, Reading},
     head::{CodecKind, Head},
     layout::{ENTRY_BYTES, FOOTER_BYTES, Footer, MAGIC, Section, SectionKind, decode_table},
+    live::Live,
+    originals::{Originals, Records},
     ranking::Ranking,
-    vectors::{Originals, Records, unit},
+    vectors::unit,
 };
 use crate::{
     Error, Result, Watch,
     codec::{Codec, HighRecords, Scratch},
     graph::{Links, VisitedPool},
-    payload::{self, View, fields::Fields, ids::Ids, rows::Rows},
+    payload::{
+        self, View,
+        fields::Fields,
+        ids::Ids,
+        ordinal_ids::{self, OrdinalIds},
+        rows::Rows,
+    },
+    source::Region,
 };
 
-/// An open segment. Share it behind an `Arc`; reads take no locks.
+/// An open segment: its source, and what opening made of its head, which clones share. Reads take no locks.
+#[derive(Clone)]
 pub struct Segment {
     source: Arc<dyn Source>,
     footer: Footer,
-    sections: Vec<Section>,
-    pub(super) head: Head,
-    pub(super) codec: Option<Codec>,
-    calibration: Calibration,
-    pub(super) visited: VisitedPool,
+    sections: Arc<[Section]>,
+    pub(super) head: Arc<Head>,
+    pub(super) codec: Option<Arc<Codec>>,
+    calibration: Arc<Calibration>,
+    pub(super) filtered: Arc<Filtered>,
+    reading: Arc<Reading>,
+    pub(super) visited: Arc<VisitedPool>,
     /// Made when it is first wanted.
-    ranking: OnceLock<Option<Ranking>>,
+    ranking: Arc<OnceLock<Option<Ranking>>>,
+    /// `None` where all points count.
+    pub(super) live: Option<Arc<Live>>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -41,27 +59,39 @@ impl std::fmt::Debug for Segment {
 }
 
 impl Segment {
+    /// Bytes of the memory that its searches use again and again and that none uses at this moment.
+    #[must_use]
+    pub fn idle_bytes(&self) -> usize {
+        self.visited.idle_bytes()
+    }
+
+    /// Gives that memory back: how many bytes that was. The next searches take it anew.
+    pub fn shrink(&self) -> usize {
+        self.visited.shrink()
+    }
+
     /// Opens a segment. Reads the footer, the section table and the head, whose sizes do not grow with the number
     /// of points, and validates what later code trusts: checksums of these three, that every section lies in the
     /// file, and that sections of fixed record size have the right length.
     ///
+    /// The source need not have more than that: see [`Segment::head`]. Whatever else is needed and not at hand is
+    /// [`Error::Absent`], from opening on; then [`Segment::over`] a source that has it goes on.
+    ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Version`], [`Error::UnknownSection`].
+    /// [`Error::Corrupt`], [`Error::Version`], [`Error::UnknownSection`], [`Error::Absent`].
     pub fn open(source: Arc<dyn Source>) -> Result<Self> {
         let file_bytes = source.len();
-        let cut_off = |at: u64| Error::corrupt("file", usize::try_from(at).unwrap_or(usize::MAX), "cut off");
-        let footer_offset = file_bytes.checked_sub(FOOTER_BYTES as u64).ok_or_else(|| cut_off(file_bytes))?;
-        let footer = source.bytes(footer_offset, FOOTER_BYTES as u64).ok_or_else(|| cut_off(footer_offset))?;
-        let footer = Footer::decode(footer, file_bytes)?;
-        let table = source
-            .bytes(footer.table_offset, u64::from(footer.section_count) * ENTRY_BYTES as u64)
-            .ok_or_else(|| cut_off(footer.table_offset))?;
+        let file = Region::new(&*source, "file", 0, file_bytes);
+        let footer_offset = file_bytes.checked_sub(FOOTER_BYTES as u64);
+        let footer_offset = footer_offset.ok_or_else(|| file.corrupt(file_bytes, "cut off"))?;
+        let footer = Footer::decode(file.bytes(footer_offset, FOOTER_BYTES as u64)?, file_bytes)?;
+        let table = file.bytes(footer.table_offset, u64::from(footer.section_count) * ENTRY_BYTES as u64)?;
         if xxh3_64(table) != footer.table_checksum {
             return Err(Error::corrupt("table", 0, "checksum mismatch"));
         }
         let sections = decode_table(table, &footer)?;
         let head = find(&sections, SectionKind::Head)?;
-        let head_bytes = source.bytes(head.offset, head.len).ok_or_else(|| cut_off(head.offset))?;
+        let head_bytes = file.bytes(head.offset, head.len)?;
         if xxh3_64(head_bytes) != head.checksum {
             return Err(Error::corrupt("head", 0, "checksum mismatch"));
         }
@@ -75,38 +105,60 @@ impl Segment {
         let mut segment = Self {
             source,
             footer,
-            sections,
-            head,
-            codec,
-            calibration: Calibration::default(),
-            visited: VisitedPool::default(),
-            ranking: OnceLock::new(),
+            sections: sections.into(),
+            head: Arc::new(head),
+            codec: codec.map(Arc::new),
+            calibration: Arc::default(),
+            filtered: Arc::default(),
+            reading: Arc::default(),
+            visited: Arc::default(),
+            ranking: Arc::default(),
+            live: None,
         };
         segment.check_lengths()?;
-        segment.calibration = segment.read_calibration()?;
-        segment.links()?;
-        segment.ids()?;
-        segment.rows()?;
-        segment.fields()?;
+        segment.calibration = Arc::new(segment.read_measured(SectionKind::Calibration, Calibration::decode)?);
+        segment.filtered = Arc::new(segment.read_measured(SectionKind::Filters, Filtered::decode)?);
+        segment.reading = Arc::new(segment.read_measured(SectionKind::Reading, Reading::decode)?);
+        let at_hand = |checked: Result<()>| match checked {
+            Err(Error::Absent(_)) => Ok(()),
+            checked => checked,
+        };
+        at_hand(segment.links().map(drop))?;
+        at_hand(segment.ids().map(drop))?;
+        at_hand(segment.ordinal_ids().map(drop))?;
+        at_hand(segment.rows().map(drop))?;
+        at_hand(segment.fields().map(drop))?;
         segment.clusters()?;
         Ok(segment)
     }
 
-    fn read_calibration(&self) -> Result<Calibration> {
-        let Some(section) = self.sections.iter().find(|section| section.kind == SectionKind::Calibration) else {
-            return Ok(Calibration::default());
+    /// The same segment with its bytes elsewhere: nothing is read or checked again.
+    #[must_use]
+    pub fn over(&self, source: Arc<dyn Source>) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// What was measured when the segment was built, if it was.
+    fn read_measured<T: Default>(&self, kind: SectionKind, decode: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        let Some(section) = self.sections.iter().find(|section| section.kind == kind) else {
+            return Ok(T::default());
         };
-        let bytes = self.bytes(SectionKind::Calibration)?;
+        let bytes = self.bytes(kind)?;
         if xxh3_64(bytes) != section.checksum {
-            return Err(Error::corrupt("calibration", 0, "checksum mismatch"));
+            return Err(Error::corrupt(kind.name(), 0, "checksum mismatch"));
         }
-        Calibration::decode(bytes)
+        decode(bytes)
     }
 
     /// Which recall which width of search gives, as measured when the segment was built.
     #[must_use]
-    pub const fn calibration(&self) -> &Calibration {
+    pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// Which clusters a search by ranges has to read for which recall, as measured when the segment was built.
+    pub(super) fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     fn check_lengths(&self) -> Result<()> {
@@ -137,7 +189,7 @@ impl Segment {
         if preamble != Some(&MAGIC) {
             return Err(Error::corrupt("file", 0, "the magic is missing"));
         }
-        for section in &self.sections {
+        for section in &*self.sections {
             if xxh3_64(self.bytes(section.kind)?) != section.checksum {
                 return Err(Error::corrupt(section.kind.name(), 0, "checksum mismatch"));
             }
@@ -145,11 +197,24 @@ impl Segment {
         self.clusters()?.verify()?;
         self.links()?.verify()?;
         self.ids()?.verify()?;
+        if let Some(ids) = self.ordinal_ids()? {
+            let other = self.ids()?;
+            for ordinal in 0..self.len() {
+                if ids.id(ordinal)? != other.id(ordinal)? {
+                    let at = ids.needed(ordinal)?.file_range().start;
+                    return Err(Error::corrupt(
+                        ordinal_ids::SECTION,
+                        usize::try_from(at).unwrap_or(usize::MAX),
+                        "another id",
+                    ));
+                }
+            }
+        }
         self.rows()?.verify()?;
         self.fields()?.verify()
     }
 
-    /// Points.
+    /// Points, dead ones as well.
     #[must_use]
     pub const fn len(&self) -> u32 {
         self.footer.points
@@ -173,9 +238,14 @@ impl Segment {
         self.footer.file_bytes
     }
 
+    /// Where the section table begins; the footer follows it.
+    pub(super) const fn table_offset(&self) -> u64 {
+        self.footer.table_offset
+    }
+
     /// The vector's parameters, as at build time.
     #[must_use]
-    pub const fn params(&self) -> VectorParams {
+    pub fn params(&self) -> VectorParams {
         self.head.params
     }
 
@@ -187,7 +257,7 @@ impl Segment {
 
     /// How vectors are scored while searching.
     #[must_use]
-    pub const fn codec_kind(&self) -> CodecKind {
+    pub fn codec_kind(&self) -> CodecKind {
         self.head.codec
     }
 
@@ -196,15 +266,26 @@ impl Segment {
     /// # Errors
     /// [`Error::Corrupt`], also for an ordinal past the end.
     pub fn id(&self, ordinal: u32) -> Result<PointId> {
-        self.ids()?.id(ordinal)
+        match self.ordinal_ids()? {
+            Some(ids) if ordinal < self.len() => ids.id(ordinal),
+            _ => self.ids()?.id(ordinal),
+        }
     }
 
-    /// The row of an id.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn ordinal(&self, id: PointId) -> Result<Option<u32>> {
-        self.ids()?.ordinal(id)
+    /// The bytes that tell a row's id.
+    pub(super) fn id_region(&self, ordinal: u32) -> Result<Region<'_>> {
+        match self.ordinal_ids()? {
+            Some(ids) => ids.needed(ordinal),
+            None => self.ids()?.needed(ordinal),
+        }
+    }
+
+    fn ordinal_ids(&self) -> Result<Option<OrdinalIds<'_>>> {
+        let Some(section) = self.sections.iter().find(|section| section.kind == SectionKind::OrdinalIds) else {
+            return Ok(None);
+        };
+        let region = Region::new(&*self.source, section.kind.name(), section.offset, section.len);
+        OrdinalIds::open(region, self.len()).map(Some)
     }
 
     /// The payload of a row: JSON text of an object, `{}` when it has none.
@@ -245,7 +326,7 @@ impl Segment {
         })
     }
 
-    /// How many points match, exactly.
+    /// How many points match and count, exactly.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Cancelled`].
@@ -281,11 +362,24 @@ impl Segment {
         Ok(page)
     }
 
-    /// The ordinals that match; `None` when all do because there is nothing to match.
-    pub(super) fn allowed(&self, filter: Option<&Filter>, watch: &dyn Watch) -> Result<Option<RoaringBitmap>> {
-        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return Ok(None) };
-        let view = View { points: self.len(), ids: self.ids()?, fields: self.fields()?, rows: self.rows()? };
-        payload::allowed(filter, &view, watch).map(Some)
+    /// The ordinals that match and count; `None` when all do because there is nothing to match and none is dead.
+    pub(super) fn allowed(&self, filter: Option<&Filter>, watch: &dyn Watch) -> Result<Option<Cow<'_, RoaringBitmap>>> {
+        match filter.filter(|filter| !filter.is_empty()) {
+            Some(filter) => Ok(Some(Cow::Owned(payload::allowed(filter, &self.view()?, watch)?))),
+            None => Ok(self.living().map(|living| Cow::Borrowed(living.set()))),
+        }
+    }
+
+    /// What filters are asked of.
+    pub(super) fn view(&self) -> Result<View<'_>> {
+        Ok(View {
+            points: self.len(),
+            vector: self.vector_name(),
+            ids: self.ids()?,
+            fields: self.fields()?,
+            rows: self.rows()?,
+            dead: self.dead().map(|dead| &**dead),
+        })
     }
 
     /// The cluster section.
@@ -294,7 +388,7 @@ impl Segment {
     /// [`Error::Corrupt`].
     pub fn clusters(&self) -> Result<ClustersView<'_>> {
         let dim = self.head.params.size as usize;
-        ClustersView::open(self.bytes(SectionKind::Clusters)?, self.head.clusters, dim, self.len())
+        ClustersView::open(self.bytes(SectionKind::Clusters)?, self.version(), self.head.clusters, dim, self.len())
     }
 
     /// The clusters made ready for ranking, if they can be ranked.
@@ -313,7 +407,7 @@ impl Segment {
     }
 
     pub(super) fn fields(&self) -> Result<Fields<'_>> {
-        Fields::open(self.bytes(SectionKind::Fields)?, self.len())
+        Fields::open(self.region(SectionKind::Fields)?, self.len())
     }
 
     pub(super) fn sections(&self) -> &[Section] {
@@ -321,23 +415,26 @@ impl Segment {
     }
 
     pub(super) fn originals(&self) -> Result<Originals<'_>> {
-        Ok(Originals::new(self.bytes(SectionKind::Vectors)?, self.head.params))
+        Ok(Originals::of_region(self.region(SectionKind::Vectors)?, self.head.params))
     }
 
-    fn ids(&self) -> Result<Ids<'_>> {
-        Ids::open(self.bytes(SectionKind::Ids)?, self.len())
+    pub(super) fn ids(&self) -> Result<Ids<'_>> {
+        Ids::open(self.region(SectionKind::Ids)?, self.len())
     }
 
-    fn rows(&self) -> Result<Rows<'_>> {
-        Rows::open(self.bytes(SectionKind::Rows)?, self.len())
+    pub(super) fn rows(&self) -> Result<Rows<'_>> {
+        Rows::open(self.region(SectionKind::Rows)?, self.len())
     }
 
     /// A section's bytes.
     pub(super) fn bytes(&self, kind: SectionKind) -> Result<&[u8]> {
+        self.region(kind)?.all()
+    }
+
+    /// A section, at hand or not.
+    pub(super) fn region(&self, kind: SectionKind) -> Result<Region<'_>> {
         let section = find(&self.sections, kind)?;
-        self.source
-            .bytes(section.offset, section.len)
-            .ok_or_else(|| Error::corrupt(kind.name(), 0, "the section's bytes are not at hand"))
+        Ok(Region::new(&*self.source, kind.name(), section.offset, section.len))
     }
 }
 

@@ -1,19 +1,47 @@
-//! Original vectors in their declared datatype: collected by the builder, scored exactly by the reader.
+//! Original vectors in their declared datatype, as the builder collects them.
 
-use bytemuck::try_cast_slice;
 use cairn_model::{Datatype, Distance, VectorParams};
 use half::f16;
 
 use crate::{
     Error, Result,
     cluster::Rows,
-    codec::{HighRecords, Query},
     graph::Pairs,
     kernel::{self, Kernel},
 };
 
 #[cfg(target_endian = "big")]
 compile_error!("segments are little-endian and read in place");
+
+/// One vector as segments store it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored(Values);
+
+impl Stored {
+    /// Checks and converts a vector from outside, exactly as a segment's builder does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, or a value that does not fit the datatype.
+    pub(crate) fn new(vector: &[f32], params: VectorParams) -> Result<Self> {
+        let mut one = Vectors::new(params);
+        one.push(vector)?;
+        Ok(Self(one.values))
+    }
+
+    /// Its bytes, aligned for its datatype.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    /// Widened to f32.
+    pub(crate) fn widened(&self) -> Vec<f32> {
+        match &self.0 {
+            Values::F32(values) => values.clone(),
+            Values::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
+            Values::U8(values) => values.iter().map(|&x| f32::from(x)).collect(),
+        }
+    }
+}
 
 /// Growing vectors of one datatype, row after row.
 #[derive(Clone, Debug)]
@@ -30,6 +58,16 @@ enum Values {
     F32(Vec<f32>),
     F16(Vec<f16>),
     U8(Vec<u8>),
+}
+
+impl Values {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::F16(values) => bytemuck::cast_slice(values),
+            Self::U8(values) => values,
+        }
+    }
 }
 
 impl Vectors {
@@ -63,7 +101,16 @@ impl Vectors {
     pub(super) fn push(&mut self, vector: &[f32]) -> Result<()> {
         check(vector, self.dim())?;
         let normalised = normalised(vector, self.params);
-        let vector = normalised.as_deref().unwrap_or(vector);
+        self.append(normalised.as_deref().unwrap_or(vector))
+    }
+
+    /// The same for a vector that was stored before.
+    pub(super) fn push_stored(&mut self, vector: &[f32]) -> Result<()> {
+        check(vector, self.dim())?;
+        self.append(vector)
+    }
+
+    fn append(&mut self, vector: &[f32]) -> Result<()> {
         match &mut self.values {
             Values::F32(values) => values.extend_from_slice(vector),
             Values::F16(values) => {
@@ -111,7 +158,7 @@ impl Vectors {
     }
 
     /// The internal distance of two rows.
-    fn stored_distance(&self, a: u32, b: u32) -> f32 {
+    pub(super) fn stored_distance(&self, a: u32, b: u32) -> f32 {
         let dim = self.dim();
         let (a, b) = (a as usize * dim, b as usize * dim);
         let kernel = self.kernel;
@@ -132,11 +179,7 @@ impl Vectors {
 
     /// All rows as the file has them.
     pub(super) fn bytes(&self) -> &[u8] {
-        match &self.values {
-            Values::F32(values) => bytemuck::cast_slice(values),
-            Values::F16(values) => bytemuck::cast_slice(values),
-            Values::U8(values) => values,
-        }
+        self.values.bytes()
     }
 }
 
@@ -183,7 +226,7 @@ impl Pairs for Vectors {
 }
 
 /// Checks a vector from outside.
-pub(super) fn check(vector: &[f32], dim: usize) -> Result<()> {
+pub(crate) fn check(vector: &[f32], dim: usize) -> Result<()> {
     if vector.len() != dim {
         return Err(Error::invalid("vector", format!("expected dim: {dim}, got {}", vector.len())));
     }
@@ -195,7 +238,7 @@ pub(super) fn check(vector: &[f32], dim: usize) -> Result<()> {
 
 /// The vector of length 1, where the metric wants one and the vector is not 0; computed in f64, so that neither
 /// tiny nor huge values are lost.
-pub(super) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
+pub(crate) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
     if distance != Distance::Cosine {
         return None;
     }
@@ -218,7 +261,7 @@ fn normalised(vector: &[f32], params: VectorParams) -> Option<Vec<f32>> {
 }
 
 /// The nearest `u8`.
-fn quantize_u8(x: f32) -> u8 {
+pub(super) fn quantize_u8(x: f32) -> u8 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded and clamped to 0..=255")]
     let byte = x.round().clamp(0.0, 255.0) as u8;
     byte
@@ -248,10 +291,10 @@ fn permute_rows<T: Copy>(values: &mut [T], dim: usize, order: &[u32]) {
     }
 }
 
-type Trio<A, B> = (fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32);
+pub(super) type Trio<A, B> = (fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32, fn(&[A], &[B]) -> f32);
 
 /// `kernels` are inner product, squared L2 and L1.
-fn float_distance<A, B>(distance: Distance, (a, b): (&[A], &[B]), (dot, l2, l1): Trio<A, B>) -> f32 {
+pub(super) fn float_distance<A, B>(distance: Distance, (a, b): (&[A], &[B]), (dot, l2, l1): Trio<A, B>) -> f32 {
     match distance {
         Distance::Cosine | Distance::Dot => 0.0 - dot(a, b),
         Distance::Euclid => l2(a, b),
@@ -260,148 +303,13 @@ fn float_distance<A, B>(distance: Distance, (a, b): (&[A], &[B]), (dot, l2, l1):
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an f32 score; order is kept up to rounding")]
-fn byte_distance(kernel: &Kernel, distance: Distance, a: &[u8], b: &[u8]) -> f32 {
+pub(super) fn byte_distance(kernel: &Kernel, distance: Distance, a: &[u8], b: &[u8]) -> f32 {
     match distance {
         Distance::Cosine => 0.0 - kernel.cosine_u8(a, b),
         Distance::Dot => 0.0 - (kernel.dot_u8)(a, b) as f32,
         Distance::Euclid => (kernel.l2_u8)(a, b) as f32,
         Distance::Manhattan => (kernel.l1_u8)(a, b) as f32,
     }
-}
-
-/// The vectors section.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Originals<'a> {
-    bytes: &'a [u8],
-    params: VectorParams,
-}
-
-impl<'a> Originals<'a> {
-    /// `bytes` holds whole rows; the segment checked that.
-    pub(super) const fn new(bytes: &'a [u8], params: VectorParams) -> Self {
-        Self { bytes, params }
-    }
-
-    pub(super) fn row(&self, ordinal: u32) -> Result<&'a [u8]> {
-        let row_bytes = self.params.size as usize * self.params.datatype.bytes();
-        let at = ordinal as usize * row_bytes;
-        self.bytes.get(at..at + row_bytes).ok_or_else(|| Error::corrupt("vectors", at, "row past the end"))
-    }
-
-    /// A row, widened.
-    pub(super) fn vector(&self, ordinal: u32) -> Result<Vec<f32>> {
-        let row = self.row(ordinal)?;
-        Ok(match self.params.datatype {
-            Datatype::Float32 => floats(row),
-            Datatype::Float16 => halves(row).into_iter().map(f16::to_f32).collect(),
-            Datatype::Uint8 => row.iter().map(|&x| f32::from(x)).collect(),
-        })
-    }
-}
-
-/// Both code sections, by ordinal.
-#[derive(Clone, Copy)]
-pub(super) struct Records<'a> {
-    pub(super) high: HighRecords<'a>,
-    pub(super) low: &'a [u8],
-    pub(super) low_bytes: usize,
-}
-
-impl<'a> Records<'a> {
-    pub(super) fn low(&self, ordinal: u32) -> &'a [u8] {
-        let at = ordinal as usize * self.low_bytes;
-        self.low.get(at..at + self.low_bytes).unwrap_or(&[])
-    }
-}
-
-/// The most exact distances from one query that a segment can give: by its originals, else by both planes of its codes.
-pub(super) enum Exact<'a> {
-    /// Originals are kept.
-    Originals(ByOriginals<'a>),
-    /// They are not.
-    Codes(Query, Records<'a>),
-}
-
-impl<'a> Exact<'a> {
-    /// `query` is normalised already where the metric wants that.
-    pub(super) fn originals(originals: Originals<'a>, query: &'a [f32]) -> Self {
-        Self::Originals(ByOriginals::new(originals, query))
-    }
-
-    pub(super) fn distance(&self, ordinal: u32) -> Result<f32> {
-        match self {
-            Self::Originals(exact) => exact.distance(ordinal),
-            Self::Codes(query, records) => Ok(query.fine(records.high.get(ordinal), records.low(ordinal))),
-        }
-    }
-
-    pub(super) fn prefetch(&self, ordinal: u32) {
-        match self {
-            Self::Originals(exact) => exact.prefetch(ordinal),
-            Self::Codes(_, records) => {
-                kernel::prefetch(records.high.get(ordinal));
-                kernel::prefetch(records.low(ordinal));
-            }
-        }
-    }
-}
-
-/// Distances from one query to original vectors.
-pub(super) struct ByOriginals<'a> {
-    originals: Originals<'a>,
-    query: &'a [f32],
-    query_bytes: Vec<u8>,
-    kernel: &'static Kernel,
-}
-
-impl<'a> ByOriginals<'a> {
-    /// `query` is normalised already where the metric wants that.
-    fn new(originals: Originals<'a>, query: &'a [f32]) -> Self {
-        let bytes = originals.params.datatype == Datatype::Uint8;
-        Self {
-            originals,
-            query,
-            query_bytes: if bytes { query.iter().map(|&x| quantize_u8(x)).collect() } else { Vec::new() },
-            kernel: kernel::get(),
-        }
-    }
-
-    fn distance(&self, ordinal: u32) -> Result<f32> {
-        let row = self.originals.row(ordinal)?;
-        let (metric, kernel) = (self.originals.params.distance, self.kernel);
-        Ok(match self.originals.params.datatype {
-            // Mapped files are aligned; a buffer in memory need not be, and is copied row by row then.
-            Datatype::Float32 => {
-                let kernels = (kernel.dot_f32, kernel.l2_f32, kernel.l1_f32);
-                match try_cast_slice(row) {
-                    Ok(row) => float_distance(metric, (self.query, row), kernels),
-                    Err(_) => float_distance(metric, (self.query, &floats(row)), kernels),
-                }
-            }
-            Datatype::Float16 => {
-                let kernels = (kernel.dot_f32_f16, kernel.l2_f32_f16, kernel.l1_f32_f16);
-                match try_cast_slice(row) {
-                    Ok(row) => float_distance(metric, (self.query, row), kernels),
-                    Err(_) => float_distance(metric, (self.query, &halves(row)), kernels),
-                }
-            }
-            Datatype::Uint8 => byte_distance(kernel, metric, &self.query_bytes, row),
-        })
-    }
-
-    fn prefetch(&self, ordinal: u32) {
-        if let Ok(row) = self.originals.row(ordinal) {
-            kernel::prefetch(row);
-        }
-    }
-}
-
-fn floats(row: &[u8]) -> Vec<f32> {
-    row.chunks_exact(4).filter_map(|b| b.first_chunk()).map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-fn halves(row: &[u8]) -> Vec<f16> {
-    row.chunks_exact(2).filter_map(|b| b.first_chunk()).map(|b| f16::from_le_bytes(*b)).collect()
 }
 
 #[cfg(test)]
@@ -441,28 +349,6 @@ mod tests {
             for (i, &from) in order.iter().enumerate() {
                 vectors.read(i as u32, &mut row);
                 assert_eq!(row, [from as f32, 10.0 + from as f32]);
-            }
-        }
-    }
-
-    #[test]
-    fn exact_distances_agree_with_pairs_in_every_datatype_and_alignment() {
-        for datatype in [Datatype::Float32, Datatype::Float16, Datatype::Uint8] {
-            for distance in Distance::ALL {
-                let params = params(5, distance, datatype);
-                let mut vectors = Vectors::new(params);
-                vectors.push(&[1.0, 2.0, 3.0, 0.0, 5.0]).unwrap();
-                vectors.push(&[9.0, 0.0, 1.0, 4.0, 2.0]).unwrap();
-                let mut shifted = vec![0u8];
-                shifted.extend(vectors.bytes());
-                for bytes in [vectors.bytes(), &shifted[1..]] {
-                    let originals = Originals::new(bytes, params);
-                    let first = originals.vector(0).unwrap();
-                    let exact = Exact::originals(originals, &first);
-                    let (a, b) = (exact.distance(1).unwrap(), vectors.stored_distance(0, 1));
-                    assert!((a - b).abs() <= 1e-3 * b.abs().max(1.0), "{datatype:?} {distance:?}: {a} {b}");
-                    assert!(originals.row(2).is_err());
-                }
             }
         }
     }

@@ -1,8 +1,14 @@
 //! Filters: Qdrant's clauses as plain data. What they *mean* is `cairn_engine::payload`'s business.
 
+mod check;
+mod geo;
 mod json;
+mod paths;
+mod text;
 
+pub use geo::{GeoArea, GeoBox, GeoCircle, GeoPoint, GeoPolygon};
 pub use json::FilterError;
+pub use text::{TextMatch, TextWant, Tokenizer, TokenizerKind, Tokens};
 
 use crate::{Path, PointId};
 
@@ -44,8 +50,29 @@ pub enum Condition {
     IsNull(Path),
     /// The point's id is one of these.
     HasId(Vec<PointId>),
-    /// A nested filter.
+    /// The point has a vector of this name.
+    HasVector(String),
+    /// The point's id is in this slice.
+    Slice(Slice),
+    /// One element of an array is an object for which the filter holds, as if it were a payload.
+    Nested {
+        /// The array's elements: ends in [`Step::Each`](crate::Step::Each).
+        key: Path,
+        /// What must hold for one element. Conditions on the point itself hold for none.
+        filter: Box<Filter>,
+    },
+    /// A filter inside the filter.
     Filter(Box<Filter>),
+}
+
+/// One of `total` disjoint parts of all ids: those whose SipHash-2-4 with a zero key, over 8 little-endian bytes or a
+/// UUID's 16 bytes, is `index` modulo `total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Which part, below `total`.
+    pub index: u32,
+    /// How many parts; at least 1.
+    pub total: u32,
 }
 
 /// A test of a field's values; an array passes when one of its elements does.
@@ -59,9 +86,11 @@ pub enum FieldTest {
     DatetimeRange(Range<i64>),
     /// The number of values: an array's length, 0 for null or a missing field, else 1.
     ValuesCount(Range<u64>),
+    /// Places, `{"lon": ..., "lat": ...}` in degrees, in an area.
+    Geo(GeoArea),
 }
 
-/// Equality tests.
+/// Tests of one value for what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Match {
     /// Equal to this.
@@ -70,6 +99,10 @@ pub enum Match {
     Any(Vec<Scalar>),
     /// Has a value other than null that is none of these.
     Except(Vec<Scalar>),
+    /// A string that contains a text.
+    Text(TextMatch),
+    /// A string that begins with this, byte by byte.
+    Prefix(String),
 }
 
 /// A value that can be matched exactly. Floats cannot, as in Qdrant.
@@ -160,6 +193,13 @@ pub fn parse_datetime(text: &str) -> Option<i64> {
     }
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
     Some(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
+}
+
+/// Milliseconds since 1970 as a date and time, as [`parse_datetime`] reads it; the number itself where the calendar ends.
+#[must_use]
+pub fn show_datetime(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    time.map_or_else(|| ms.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
 #[cfg(test)]

@@ -42,10 +42,68 @@ fn mistakes_are_named_by_their_path() {
     check_error(json!({"must": [{"key": "a", "range": {"ge": 1}}]}), "filter.must[0].range.ge", "gte");
     check_error(json!({"must": [{"key": "a", "range": {"gte": "soon"}}]}), "filter.must[0].range.gte", "RFC 3339");
     check_error(json!({"must": [{"key": "a[", "match": {"value": 1}}]}), "filter.must[0].key", "byte 1");
-    check_error(json!({"must": [{"key": "a"}]}), "filter.must[0]", "at least one");
     check_error(json!({"must": [{"has_id": [-1]}]}), "filter.must[0].has_id[0]", "point ID");
-    check_error(json!({"must": [{"nested": {}}]}), "filter.must[0].nested", "not supported");
+    check_error(json!({"must": [{"nested": {}}]}), "filter.must[0].nested.key", "missing");
+    check_error(json!({"must": [{"nested": {"key": "a"}}]}), "filter.must[0].nested", "missing field 'filter'");
+    check_error(json!({"must": [{"has_vector": 1}]}), "filter.must[0].has_vector", "string");
+    check_error(json!({"must": [{"has_vector": "a", "x": 1}]}), "filter.must[0].x", "unknown field");
+    check_error(json!({"must": [{"slice": {"index": 1}}]}), "filter.must[0].slice", "total");
+    check_error(json!({"must": [{"slice": {"index": -1, "total": 1}}]}), "filter.must[0].slice.index", "32 bits");
+    check_error(json!({"must": [{"huh": 1}]}), "filter.must[0].huh", "unknown condition");
+    check_error(json!({"must": [{"key": "a", "match": {"text": 1}}]}), "filter.must[0].match.text", "string");
+    check_error(json!({"must": [{"key": "a", "match": {"like": 1}}]}), "filter.must[0].match.like", "text_any");
+    check_error(
+        json!({"must": [{"key": "a", "match": {"prefix": "x".repeat(70_000)}}]}),
+        "filter.must[0].match.prefix",
+        "65536",
+    );
     check_error(json!({"min_should": {"conditions": []}}), "filter.min_should", "min_count");
+}
+
+#[test]
+fn areas_parse() {
+    let area = |json: serde_json::Value| {
+        let mut condition = json.as_object().unwrap().clone();
+        condition.insert("key".to_owned(), json!("place"));
+        Filter::from_json(&json!({ "must": condition })).map(|mut filter| match filter.must.remove(0) {
+            Condition::Field { mut tests, .. } => tests.remove(0),
+            other => panic!("{other:?}"),
+        })
+    };
+    let place = |lon, lat| GeoPoint { lon, lat };
+    let corners = json!({"top_left": {"lon": 170, "lat": 10}, "bottom_right": {"lon": -170.5, "lat": -10}});
+    let expected = GeoBox { top_left: place(170.0, 10.0), bottom_right: place(-170.5, -10.0) };
+    assert_eq!(area(json!({"geo_bounding_box": corners})), Ok(FieldTest::Geo(GeoArea::Box(expected))));
+    let expected = GeoCircle { center: place(1.0, 2.0), radius_m: 5.5 };
+    let circle = json!({"center": {"lon": 1, "lat": 2}, "radius": 5.5});
+    assert_eq!(area(json!({ "geo_radius": circle })), Ok(FieldTest::Geo(GeoArea::Circle(expected))));
+    let ring = |points: &[(f64, f64)]| {
+        let points: Vec<_> = points.iter().map(|(lon, lat)| json!({"lon": lon, "lat": lat})).collect();
+        json!({ "points": points })
+    };
+    let square = ring(&[(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.0, 0.0)]);
+    let polygon = area(json!({"geo_polygon": {"exterior": square, "interiors": [square]}})).unwrap();
+    assert!(matches!(polygon, FieldTest::Geo(GeoArea::Polygon(GeoPolygon { interiors, .. })) if interiors.len() == 1));
+    let at = "filter.must.geo_polygon";
+    for (polygon, at, why) in [
+        (json!({}), at.to_owned(), "missing field 'exterior'"),
+        (
+            json!({"exterior": ring(&[(0.0, 0.0), (1.0, 0.0), (0.0, 0.0)])}),
+            format!("{at}.exterior.points"),
+            "at least 4, got 3",
+        ),
+        (
+            json!({"exterior": square, "interiors": [ring(&[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (2.0, 0.0)])]}),
+            format!("{at}.interiors[0].points"),
+            "the first and the last",
+        ),
+        (json!({"exterior": ring(&[(0.0, 91.0)])}), format!("{at}.exterior.points[0]"), "within [-90, 90]"),
+        (json!({"exterior": ring(&vec![(0.0, 0.0); 10_001])}), format!("{at}.exterior.points"), "at most 10000"),
+    ] {
+        let error = area(json!({ "geo_polygon": polygon })).unwrap_err();
+        assert_eq!(error.at, at);
+        assert!(error.why.contains(why), "{error}");
+    }
 }
 
 #[test]
@@ -53,6 +111,11 @@ fn depth_and_width_are_bounded() {
     let mut deep = json!({"must": []});
     for _ in 0..40 {
         deep = json!({"must": [deep]});
+    }
+    assert!(Filter::from_json(&deep).unwrap_err().why.contains("deep"));
+    let mut deep = json!({"must": []});
+    for _ in 0..40 {
+        deep = json!({"must": {"nested": {"key": "a", "filter": deep}}});
     }
     assert!(Filter::from_json(&deep).unwrap_err().why.contains("deep"));
     let wide = json!({"should": vec![json!({"is_null": {"key": "a"}}); 5_000]});

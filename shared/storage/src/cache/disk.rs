@@ -1,18 +1,19 @@
 //! The cache directory.
 //!
 //! ```text
-//! <dir>/v1/<segment>-<hash>.seg           complete and verified; its time of change is its last use
-//! <dir>/v1/<segment>-<hash>.<random>.tmp  a download; as long as the file will be, locked by its process
+//! <dir>/v1/<segment>-<hash>.seg            complete and verified; its time of change is its last use
+//! <dir>/v1/<segment>-<hash>.<random>.part  a download: as long as the file will be and a little more, locked by its process
 //! ```
 //!
 //! Several processes may share it, and none talks to the others: a file appears complete by a rename, to which a second
 //! one of the same segment does no harm; space is counted by looking, so the budget holds exactly within a process and,
-//! but for files that change their names at that moment, between them; a download that died is known by its lock, which
-//! the operating system gave back.
+//! but for files that change their names at that moment, between them; a download that was interrupted is known by its lock, which
+//! the operating system gave back. Who wants the segment next goes on with it ([`partial`](super::partial)); until then it is evicted as
+//! segments are.
 
 use std::{
-    collections::HashMap,
-    fs::{self, File, OpenOptions, TryLockError},
+    collections::{HashMap, HashSet},
+    fs::{self, File},
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -23,16 +24,18 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use memmap2::Mmap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{budget::Budget, mmap};
+use super::{
+    budget::Budget,
+    eviction::{GivenUp, Mapping},
+    mmap,
+    partial::{self, Partial, is_begun, is_dead},
+};
 
 const LAYOUT: &str = "v1";
 /// How often the last use of an open segment is written down.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
-/// A download without a lock (on a file system that has none) that is older than this is dead.
-const TEMP_AGE_MAX: Duration = Duration::from_secs(3_600);
 
 /// The cache directory.
 #[derive(Debug)]
@@ -42,9 +45,11 @@ pub(super) struct Disk {
     populate: bool,
     /// What this process has mapped.
     opened: RwLock<HashMap<String, Opened>>,
+    /// What it had mapped, and somebody still has.
+    pub(super) given_up: GivenUp,
     /// Who counts and takes room does it alone.
     pub(super) room: Mutex<()>,
-    epoch: Instant,
+    epoch: (Instant, SystemTime),
     pub(super) touch_every: Duration,
     /// Free bytes of the file system.
     pub(super) free_bytes: fn(&Path) -> u64,
@@ -55,41 +60,32 @@ struct Opened {
     bytes: Held,
     /// Milliseconds from the epoch to when its last use was written down.
     touched_ms: AtomicU64,
+    /// And to its last use.
+    used_ms: AtomicU64,
 }
 
 #[derive(Debug)]
 enum Held {
     /// It has a file.
-    Kept(Arc<Mmap>),
+    Kept(Arc<Mapping>),
     /// Too large for the budget: it lives as long as somebody uses it.
-    Passing(Weak<Mmap>),
-}
-
-/// A temporary file; removed when dropped.
-#[derive(Debug)]
-pub(super) struct Temp(Option<PathBuf>);
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            let _ = fs::remove_file(path);
-        }
-    }
+    Passing(Weak<Mapping>),
 }
 
 /// Room for a download.
 #[derive(Debug)]
 pub(super) struct Reserved {
-    pub(super) file: File,
-    pub(super) temp: Temp,
+    pub(super) partial: Partial,
     /// Whether the file may stay.
     pub(super) keep: bool,
 }
 
-/// A segment's file.
+/// A segment's file, or an unfinished one that nobody works on.
 #[derive(Debug)]
 struct Resident {
-    name: String,
+    path: PathBuf,
+    /// The segment's name; `None` for an unfinished file.
+    name: Option<String>,
     bytes: u64,
     used: SystemTime,
 }
@@ -102,6 +98,12 @@ struct Contents {
     in_flight_bytes: u64,
     /// The part of them that takes no space on the disk yet.
     unwritten_bytes: u64,
+}
+
+impl Contents {
+    fn kept_bytes(&self) -> u64 {
+        self.residents.iter().map(|resident| resident.bytes).sum()
+    }
 }
 
 fn free_bytes(dir: &Path) -> u64 {
@@ -118,8 +120,9 @@ impl Disk {
             budget: Budget::new(bytes_max),
             populate,
             opened: RwLock::default(),
+            given_up: GivenUp::default(),
             room: Mutex::default(),
-            epoch: Instant::now(),
+            epoch: (Instant::now(), SystemTime::now()),
             touch_every: TOUCH_EVERY,
             free_bytes,
         };
@@ -139,12 +142,12 @@ impl Disk {
         self.dir.join(format!("{name}.seg"))
     }
 
-    /// Removes what dead processes left half done.
+    /// Removes what dead processes left and what nobody can go on with.
     fn sweep(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "tmp") && is_dead(&path) {
-                tracing::debug!(path = %path.display(), "an unfinished download is removed");
+            if is_unfinished(&path) && is_dead(&path) && !is_begun(&path) {
+                tracing::debug!(path = %path.display(), "a download that had not begun is removed");
                 let _ = fs::remove_file(path);
             }
         }
@@ -152,14 +155,15 @@ impl Disk {
     }
 
     /// A segment that this process has mapped. Notes the use, and forgets the segment when its file is gone.
-    pub(super) async fn opened(disk: &Arc<Self>, name: &str) -> Option<Arc<Mmap>> {
-        let now_ms = u64::try_from(disk.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+    pub(super) async fn opened(disk: &Arc<Self>, name: &str) -> Option<Arc<Mapping>> {
+        let now_ms = disk.now_ms();
         let (bytes, touch) = {
             let opened = disk.opened.read().unwrap_or_else(PoisonError::into_inner);
             let one = opened.get(name)?;
             match &one.bytes {
                 Held::Passing(bytes) => return bytes.upgrade(),
                 Held::Kept(bytes) => {
+                    one.used_ms.store(now_ms, Relaxed);
                     let due = one.touched_ms.load(Relaxed) + u64::try_from(disk.touch_every.as_millis()).unwrap_or(0)
                         <= now_ms;
                     if due {
@@ -188,19 +192,31 @@ impl Disk {
         }
     }
 
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn forget(&self, name: &str) {
-        self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let gone = self.opened.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(Opened { bytes: Held::Kept(bytes), .. }) = gone {
+            self.given_up.give_up(name, bytes);
+        }
     }
 
     fn hold(&self, name: &str, bytes: Held) {
-        let touched_ms = AtomicU64::new(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(0));
+        let [touched_ms, used_ms] = [self.now_ms(); 2].map(AtomicU64::new);
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         opened.retain(|_, one| !matches!(&one.bytes, Held::Passing(bytes) if bytes.strong_count() == 0));
-        opened.insert(name.to_owned(), Opened { bytes, touched_ms });
+        opened.insert(name.to_owned(), Opened { bytes, touched_ms, used_ms });
+    }
+
+    /// Whether a file of this length is there; whether it is sound is known when it is mapped.
+    pub(super) fn has(&self, name: &str, bytes: u64) -> bool {
+        fs::metadata(self.path(name)).is_ok_and(|found| found.len() == bytes)
     }
 
     /// Maps a file that is there already, if it is what it should be; otherwise removes it.
-    pub(super) fn reuse(&self, name: &str, bytes: u64, checksum: u64) -> io::Result<Option<Arc<Mmap>>> {
+    pub(super) fn reuse(&self, name: &str, bytes: u64, checksum: u64) -> io::Result<Option<Arc<Mapping>>> {
         let path = self.path(name);
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -222,17 +238,20 @@ impl Disk {
         };
         mmap::advise(&map, self.populate);
         let _ = file.set_modified(SystemTime::now());
-        let map = Arc::new(map);
+        let map = Mapping::kept(map);
         self.hold(name, Held::Kept(Arc::clone(&map)));
         Ok(Some(map))
     }
 
-    /// Makes room, by evicting if that helps, and creates the file to download into.
-    pub(super) fn reserve(&self, name: &str, bytes: u64) -> io::Result<Reserved> {
+    /// Makes room, by evicting if that helps, and creates the file to download into; with `resume`, goes on with an unfinished one if
+    /// there is one.
+    pub(super) fn reserve(&self, name: &str, bytes: u64, resume: bool) -> io::Result<Reserved> {
         let _alone = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have been deleted under us.
         fs::create_dir_all(&self.dir)?;
-        let keep = self.make_room(bytes)?;
+        let unfinished = if resume { self.unfinished(name, bytes)? } else { None };
+        // An unfinished one that is ours now is counted as in flight.
+        let keep = self.make_room(if unfinished.is_some() { 0 } else { bytes })?;
         if !keep {
             tracing::warn!(
                 segment = name,
@@ -241,42 +260,79 @@ impl Disk {
                 "a segment does not fit in the cache: every query that needs it downloads it again"
             );
         }
-        let path = self.dir.join(format!("{name}.{:016x}.tmp", rand::random::<u64>()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        let temp = Temp(Some(path));
-        // A file system without locks is no reason to fail: the sweep goes by age there.
-        let _ = file.try_lock();
-        // From now on whoever counts sees all of it.
-        file.set_len(bytes)?;
-        Ok(Reserved { file, temp, keep })
+        let path = || self.dir.join(format!("{name}.{:016x}.part", rand::random::<u64>()));
+        let mut partial = unfinished.map_or_else(|| Partial::create(path(), bytes), Ok)?;
+        partial.may_stay(keep);
+        Ok(Reserved { partial, keep })
+    }
+
+    /// An unfinished file of a segment that nobody works on.
+    fn unfinished(&self, name: &str, bytes: u64) -> io::Result<Option<Partial>> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let is_its = path
+                .file_name()
+                .and_then(|file| file.to_str()?.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with('.'));
+            if is_its
+                && is_unfinished(&path)
+                && let Some(partial) = Partial::resume(path, bytes)
+            {
+                return Ok(Some(partial));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether `needed` more bytes fit in the budget and on the disk, after evicting the least recently used segments
     /// where needed. Evicts nothing if that would not suffice.
     fn make_room(&self, needed: u64) -> io::Result<bool> {
-        let Contents { mut residents, in_flight_bytes, unwritten_bytes } = self.look()?;
-        let kept: u64 = residents.iter().map(|resident| resident.bytes).sum();
-        let over_budget =
-            kept.saturating_add(in_flight_bytes).saturating_add(needed).saturating_sub(self.budget.bytes_max());
-        let over_disk = unwritten_bytes.saturating_add(needed).saturating_sub((self.free_bytes)(&self.dir));
-        let mut excess = over_budget.max(over_disk);
+        let contents = self.look()?;
+        let kept = contents.kept_bytes();
+        // What queries still hold goes with them: nothing is evicted for it unless the disk itself has no space.
+        let all = kept.saturating_add(contents.in_flight_bytes).saturating_add(needed);
+        let over_budget = all.saturating_sub(self.budget.bytes_max());
+        let over_disk = contents.unwritten_bytes.saturating_add(needed).saturating_sub((self.free_bytes)(&self.dir));
+        let excess = over_budget.max(over_disk);
         if excess > kept {
             return Ok(false);
         }
-        residents.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));
+        self.evict(contents.residents, excess)?;
+        Ok(true)
+    }
+
+    /// Removes the least recently used of `residents` until they are so many bytes.
+    fn evict(&self, mut residents: Vec<Resident>, bytes: u64) -> io::Result<()> {
+        let mut excess = bytes;
+        residents.sort_by(|a, b| (a.used, &a.path).cmp(&(b.used, &b.path)));
         for resident in residents {
             if excess == 0 {
                 break;
             }
-            match fs::remove_file(self.path(&resident.name)) {
+            match fs::remove_file(&resident.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            self.forget(&resident.name);
+            resident.name.iter().for_each(|name| self.forget(name));
             excess = excess.saturating_sub(resident.bytes);
-            tracing::debug!(segment = resident.name, bytes = resident.bytes, "evicted from the cache");
+            tracing::debug!(path = %resident.path.display(), bytes = resident.bytes, "evicted from the cache");
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Evicts everything: the disk is full, whatever was counted.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        let _alone = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        self.evict(self.look()?.residents, u64::MAX)
+    }
+
+    /// Bytes of segments that may be here at once now, by the budget and by the disk.
+    pub(super) fn room_bytes(&self) -> io::Result<u64> {
+        let _alone = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = self.look()?;
+        let taken = contents.in_flight_bytes.saturating_add(self.given_up.held_bytes());
+        let on_disk = (self.free_bytes)(&self.dir).saturating_add(contents.kept_bytes());
+        Ok(self.budget.bytes_max().saturating_sub(taken).min(on_disk.saturating_sub(contents.unwritten_bytes)))
     }
 
     /// What is in the directory: segments, and the bytes of downloads. Forgets mapped segments that others evicted, so
@@ -295,62 +351,75 @@ impl Disk {
             };
             match extension {
                 "seg" => residents.push(Resident {
-                    name: name.to_owned(),
+                    path: entry.path(),
+                    name: Some(name.to_owned()),
                     bytes: metadata.len(),
                     used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                 }),
-                "tmp" => {
-                    in_flight_bytes = in_flight_bytes.saturating_add(metadata.len());
-                    let written = metadata.blocks().saturating_mul(512);
-                    unwritten_bytes = unwritten_bytes.saturating_add(metadata.len().saturating_sub(written));
+                "part" => {
+                    let bytes = partial::segment_bytes(metadata.len());
+                    let written = metadata.blocks().saturating_mul(512).min(bytes);
+                    if is_dead(&entry.path()) {
+                        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                        residents.push(Resident { path: entry.path(), name: None, bytes: written, used });
+                    } else {
+                        in_flight_bytes = in_flight_bytes.saturating_add(bytes);
+                        unwritten_bytes = unwritten_bytes.saturating_add(bytes - written);
+                    }
                 }
                 _ => {}
             }
         }
-        let names: std::collections::HashSet<_> = residents.iter().map(|resident| resident.name.as_str()).collect();
+        let names: HashSet<_> = residents.iter().filter_map(|resident| resident.name.as_deref()).collect();
+        let is_gone = |one: &Opened, name: &str| matches!(one.bytes, Held::Kept(_)) && !names.contains(name);
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        opened.retain(|name, one| matches!(one.bytes, Held::Passing(_)) || names.contains(name.as_str()));
+        let gone: Vec<_> = opened.extract_if(|name, one| is_gone(one, name)).collect();
+        drop(opened);
+        for (name, one) in gone {
+            if let Held::Kept(bytes) = one.bytes {
+                self.given_up.give_up(&name, bytes);
+            }
+        }
+        // A use is written down once in a while only.
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        for resident in &mut residents {
+            if let Some(one) = resident.name.as_ref().and_then(|name| opened.get(name)) {
+                resident.used = resident.used.max(self.epoch.1 + Duration::from_millis(one.used_ms.load(Relaxed)));
+            }
+        }
         drop(opened);
         Ok(Contents { residents, in_flight_bytes, unwritten_bytes })
     }
 
     /// Maps a finished download and, if it may stay, renames it into place.
-    pub(super) fn admit(&self, name: &str, bytes: u64, reserved: Reserved) -> io::Result<Arc<Mmap>> {
-        let Reserved { file, mut temp, keep } = reserved;
-        let map = mmap::map(&file, bytes)?;
+    pub(super) fn admit(&self, name: &str, bytes: u64, reserved: Reserved) -> io::Result<Arc<Mapping>> {
+        let Reserved { mut partial, keep } = reserved;
+        // Whatever happens now, it is no unfinished file any more.
+        partial.may_stay(false);
+        let map = mmap::map(partial.finish()?, bytes)?;
         mmap::advise(&map, self.populate);
-        let map = Arc::new(map);
+        let map = Mapping::kept(map);
         // A file that changes its name while another thread counts could be counted under neither.
         let _alone = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         let renamed = keep
-            && temp.0.as_ref().is_some_and(|path| match fs::rename(path, self.path(name)) {
+            && match partial.rename(&self.path(name)) {
                 Ok(()) => true,
                 Err(error) => {
                     // Whole and mapped, it serves this time.
-                    tracing::warn!(path = %path.display(), %error, "a downloaded segment could not be kept");
+                    tracing::warn!(segment = name, %error, "a downloaded segment could not be kept");
                     false
                 }
-            });
+            };
         if renamed {
-            temp.0 = None;
             self.hold(name, Held::Kept(Arc::clone(&map)));
         } else {
+            self.given_up.pass(&map);
             self.hold(name, Held::Passing(Arc::downgrade(&map)));
         }
         Ok(map)
     }
 }
 
-/// Whether the process that downloads into this file is gone.
-fn is_dead(temp: &Path) -> bool {
-    let Ok(file) = File::open(temp) else { return false };
-    match file.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock) => false,
-        Err(TryLockError::Error(_)) => {
-            let age =
-                file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-            age.is_some_and(|age| age > TEMP_AGE_MAX)
-        }
-    }
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "part")
 }

@@ -5,15 +5,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use memmap2::Mmap;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::budget::Budget;
+use super::{
+    budget::Budget,
+    eviction::{GivenUp, Mapping},
+};
 
 /// Segments in memory, under a budget.
 #[derive(Debug)]
 pub(super) struct Shelf {
     budget: Budget,
+    pub(super) given_up: GivenUp,
     books: Mutex<Books>,
 }
 
@@ -28,7 +31,7 @@ struct Books {
 
 #[derive(Debug)]
 struct Book {
-    bytes: Arc<Mmap>,
+    bytes: Arc<Mapping>,
     used: u64,
 }
 
@@ -42,14 +45,14 @@ pub(super) struct Room<'a> {
 
 impl Shelf {
     pub(super) fn new(bytes_max: u64) -> Self {
-        Self { budget: Budget::new(bytes_max), books: Mutex::default() }
+        Self { budget: Budget::new(bytes_max), given_up: GivenUp::default(), books: Mutex::default() }
     }
 
     pub(super) fn bytes_max(&self) -> u64 {
         self.budget.bytes_max()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Arc<Mmap>> {
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Mapping>> {
         let mut books = self.lock();
         books.clock += 1;
         let now = books.clock;
@@ -63,15 +66,24 @@ impl Shelf {
         let permit = self.budget.acquire(bytes).await;
         let mut books = self.lock();
         books.reserved_bytes += bytes;
+        let mut gone = Vec::new();
         while books.kept_bytes + books.reserved_bytes > self.bytes_max() {
             let oldest = books.by_name.iter().min_by_key(|(_, book)| book.used).map(|(name, _)| name.clone());
-            let Some(book) = oldest.and_then(|name| books.by_name.remove(&name)) else {
+            let Some((name, book)) = oldest.and_then(|name| books.by_name.remove_entry(&name)) else {
                 break;
             };
             books.kept_bytes -= book.bytes.len() as u64;
+            gone.push((name, book.bytes));
         }
         drop(books);
+        gone.into_iter().for_each(|(name, bytes)| self.given_up.give_up(&name, bytes));
         Room { shelf: self, bytes, _permit: permit }
+    }
+
+    /// Bytes of segments that may be here at once now.
+    pub(super) fn room_bytes(&self) -> u64 {
+        let taken = self.lock().reserved_bytes.saturating_add(self.given_up.held_bytes());
+        self.bytes_max().saturating_sub(taken)
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {
@@ -81,7 +93,7 @@ impl Shelf {
 
 impl Room<'_> {
     /// Puts the segment on the shelf.
-    pub(super) fn keep(self, name: &str, bytes: &Arc<Mmap>) {
+    pub(super) fn keep(self, name: &str, bytes: &Arc<Mapping>) {
         let mut books = self.shelf.lock();
         books.clock += 1;
         let book = Book { bytes: Arc::clone(bytes), used: books.clock };

@@ -1,3 +1,5 @@
+pub(super) mod full;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -85,7 +87,7 @@ async fn a_second_process_finds_what_a_first_one_fetched() {
     assert_eq!(fixture.get(&cache, 1).await, (false, 3), "8 MiB each");
     assert_eq!(fixture.get(&cache, 1).await, (true, 0));
     assert_eq!(fixture.get(&open(Some(dir.path()), 64 * MIB), 1).await, (true, 0));
-    assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "tmp").len()), (2, 0));
+    assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "part").len()), (2, 0));
 }
 
 #[tokio::test]
@@ -148,7 +150,7 @@ async fn who_waits_takes_over_from_who_leaves_and_shares_a_failure() {
     fixture.steps.set_always(None);
     leader.abort();
     assert!(!waiter.await.unwrap().unwrap().hit);
-    assert_eq!(files(dir.path(), "tmp"), Vec::<PathBuf>::new(), "the leader's file is gone");
+    assert_eq!(files(dir.path(), "part"), Vec::<PathBuf>::new(), "the leader's file is gone");
 
     // A failure is everybody's, and is found out once.
     cache
@@ -221,7 +223,8 @@ async fn the_budget_holds_under_load() {
         for _ in 0..200 {
             let alone = disk.room.lock().unwrap();
             let entries = fs::read_dir(&watched).unwrap().filter_map(|entry| entry.ok()?.metadata().ok());
-            most = most.max(entries.map(|metadata| metadata.len()).sum::<u64>());
+            // Of an unfinished file a byte says what is written.
+            most = most.max(entries.map(|metadata| metadata.len() / MIB as u64 * MIB as u64).sum::<u64>());
             drop(alone);
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -233,7 +236,7 @@ async fn the_budget_holds_under_load() {
     let most = watcher.await.unwrap();
     assert!((1..=3 * MIB as u64).contains(&most), "{most} bytes at once");
     let after = files(dir.path(), "seg");
-    assert!(after.len() <= 3 && files(dir.path(), "tmp").is_empty(), "{after:?}");
+    assert!(after.len() <= 3 && files(dir.path(), "part").is_empty(), "{after:?}");
 }
 
 #[tokio::test]
@@ -244,7 +247,7 @@ async fn what_is_larger_than_the_budget_passes_through() {
     let large = cache.segment(&fixture.store, &fixture.collection, 0, fixture.entry(1)).await.unwrap();
     assert!(!large.hit && large.as_ref() == fixture.contents[1]);
     assert!(fixture.get(&cache, 1).await.0, "shared while somebody uses it");
-    assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "tmp").len()), (1, 0), "nothing was evicted for it");
+    assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "part").len()), (1, 0), "nothing was evicted for it");
     assert!(fixture.get(&cache, 0).await.0);
     drop(large);
     assert!(!fixture.get(&cache, 1).await.0, "and gone afterwards");
@@ -296,6 +299,11 @@ async fn a_directory_that_cannot_be_written_is_replaced_by_memory() {
     assert_eq!(error.kind, ErrorKind::Unavailable);
     let shown = dir.path().display().to_string();
     assert!(error.why.contains(&shown) && error.why.contains("repair"), "{error}");
+    let error = fixture.fail(&open(Some(dir.path()), 2 * MIB).with_fallback(MIB as u64 - 1), 1).await;
+    assert!(
+        error.kind == ErrorKind::Unavailable && error.why.contains("1048576 bytes do not fit in the 1048575"),
+        "{error}"
+    );
     // A file where the directory should be is said at once.
     let file = dir.path().join("file");
     fs::write(&file, b"").unwrap();
@@ -331,7 +339,7 @@ async fn what_the_store_has_wrong_is_named() {
             assert!(!fixture.get(&cache, n).await.0);
         }
         if on_disk {
-            assert!(files(dir.path(), "tmp").is_empty());
+            assert!(files(dir.path(), "part").is_empty());
         }
     }
 }
@@ -362,13 +370,173 @@ async fn killed_child() {
     let dir = Path::new(&dir);
     let store = Store::open(dir.join("store").to_str().unwrap(), &StoreOptions::default()).await.unwrap();
     let collection = Catalog::new(store).open(&name("c")).await.unwrap();
-    let slow = Faults::new(crate::store::local_client(&dir.join("store"))).always(Fault::Hang).into_store();
-    let cache = open(Some(&dir.join("cache")), MIB);
+    let client = Faults::new(crate::store::local_client(&dir.join("store")));
+    // After so many answers there is never one again.
+    let answers: u64 = std::env::var("CAIRN_TEST_KILLED_AFTER").unwrap().parse().unwrap();
+    let slow = (answers..answers + 9).fold(client, |client, step| client.at(step, Fault::Hang)).into_store();
+    let cache = open(Some(&dir.join("cache")), 64 * MIB);
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(300)).await;
         println!("downloading");
     });
     let _ = cache.segment(&slow, &collection, 0, &collection.manifests[0].segments[0]).await;
+}
+
+/// A process that downloads, and hangs after so many parts.
+fn downloading(dir: &Path, parts: u64) -> std::process::Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "cache::tests::killed_child", "--nocapture"])
+        .env("CAIRN_TEST_KILLED_DIR", dir)
+        .env("CAIRN_TEST_KILLED_AFTER", parts.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(std::result::Result::ok).any(|line| line.contains("downloading")), "the child ended early");
+    child
+}
+
+/// How many parts of the only unfinished file are written.
+fn written(dir: &Path) -> usize {
+    let unfinished = files(dir, "part");
+    let [file] = &*unfinished else { panic!("{unfinished:?}") };
+    let bytes = fs::read(file).unwrap();
+    let whole = usize::try_from(partial::segment_bytes(bytes.len() as u64)).unwrap();
+    bytes[whole..].iter().filter(|mark| **mark == 1).count()
+}
+
+/// Six parts.
+const INTERRUPTED_BYTES: usize = 40 * MIB + 77;
+
+#[tokio::test]
+async fn after_a_fault_only_what_is_missing_is_fetched() {
+    let fixture = Fixture::new(&[INTERRUPTED_BYTES]).await;
+    for step in 0..6 {
+        for fault in [Fault::DieBefore, Fault::DieAfter] {
+            let dir = tempfile::tempdir().unwrap();
+            let cache = open(Some(dir.path()), 64 * MIB);
+            let meter = Arc::new(Meter::default());
+            let faulty = Faults::new(Arc::clone(&fixture.memory) as _).at(step, fault).into_store();
+            let faulty = faulty.metered(Arc::clone(&meter));
+            let error = cache.segment(&faulty, &fixture.collection, 0, fixture.entry(0)).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+            let first = meter.usage().store_bytes;
+            let kept = if step == 0 { 0 } else { written(dir.path()) };
+            assert!(
+                kept >= usize::try_from(first / RANGE_BYTES).unwrap(),
+                "step {step}: {kept} parts of {first} bytes"
+            );
+
+            // Another process with the same directory.
+            let cache = if step % 2 == 0 { cache } else { open(Some(dir.path()), 64 * MIB) };
+            let meter = Arc::new(Meter::default());
+            let store = fixture.store.metered(Arc::clone(&meter));
+            let cached = cache.segment(&store, &fixture.collection, 0, fixture.entry(0)).await.unwrap();
+            assert!(!cached.hit && cached.as_ref() == fixture.contents[0], "step {step}");
+            let second = meter.usage();
+            assert_eq!(second.gets, 6 - kept as u64, "step {step}");
+            assert!(
+                first + second.store_bytes <= INTERRUPTED_BYTES as u64 + RANGE_BYTES,
+                "step {step}: {first} and {second:?}"
+            );
+            assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "part").len()), (1, 0));
+            assert_eq!(fixture.get(&open(Some(dir.path()), 64 * MIB), 0).await, (true, 0), "it is what it should be");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cancelled_leaves_what_he_has() {
+    let (fixture, dir) = (Arc::new(Fixture::new(&[INTERRUPTED_BYTES]).await), tempfile::tempdir().unwrap());
+    let cache = Arc::new(open(Some(dir.path()), 64 * MIB));
+    // The third part never comes: the others do.
+    let slow = Faults::new(Arc::clone(&fixture.memory) as _).at(2, Fault::Hang).into_store();
+    let asking = {
+        let (fixture, cache) = (Arc::clone(&fixture), Arc::clone(&cache));
+        tokio::spawn(async move { cache.segment(&slow, &fixture.collection, 0, fixture.entry(0)).await.map(|_| ()) })
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while files(dir.path(), "part").is_empty() || written(dir.path()) < 5 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", files(dir.path(), "part"));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert_eq!(fixture.get(&cache, 0).await, (false, 1), "the part that never came");
+    assert!(files(dir.path(), "part").is_empty());
+}
+
+#[tokio::test]
+async fn what_a_killed_process_fetched_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store").to_str().unwrap(), &StoreOptions::default()).await.unwrap();
+    let bytes = content(INTERRUPTED_BYTES, 1);
+    let collection = publish(&Catalog::new(store.clone()), "c", &[&bytes]).await;
+    let mut child = downloading(dir.path(), 3);
+    let cached = dir.path().join("cache");
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while written(&cached) < 3 {
+        assert!(std::time::Instant::now() < deadline, "{} parts", written(&cached));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let entry = &collection.manifests[0].segments[0];
+    // Under the address that the child knows it by.
+    let store = Faults::new(crate::store::local_client(&dir.path().join("store"))).into_store();
+    let fetch = async |cache: &Cache| {
+        let meter = Arc::new(Meter::default());
+        let segment = cache.segment(&store.metered(Arc::clone(&meter)), &collection, 0, entry).await.unwrap();
+        assert!(segment.as_ref() == bytes);
+        meter.usage().gets
+    };
+    // While he lives his file is his.
+    let (cache, other) = (open(Some(&cached), 128 * MIB), dir.path().join("other"));
+    assert_eq!((written(&cached), fetch(&cache).await, written(&cached)), (3, 6, 3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::create_dir_all(other.join("v1")).unwrap();
+    let unfinished = files(&cached, "part").remove(0);
+    fs::rename(&unfinished, other.join("v1").join(unfinished.file_name().unwrap())).unwrap();
+    assert_eq!(fetch(&open(Some(&other), 64 * MIB)).await, 3, "what he had is not fetched again");
+}
+
+#[tokio::test]
+async fn a_damaged_unfinished_file_is_begun_anew() {
+    let fixture = Fixture::new(&[INTERRUPTED_BYTES]).await;
+    type Damage = fn(&Path);
+    let damages: [(Damage, u64); 3] = [
+        // The checksum tells when all else is there: what was missing, and then everything.
+        (|file| flip(file, 100), 3 + 6),
+        (|file| flip(file, 8 * MIB + 5), 3 + 6),
+        (|file| fs::OpenOptions::new().write(true).open(file).unwrap().set_len(9 << 20).unwrap(), 6),
+    ];
+    for (damage, gets) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let faulty = Faults::new(Arc::clone(&fixture.memory) as _).at(3, Fault::DieBefore).into_store();
+        let cache = open(Some(dir.path()), 64 * MIB);
+        cache.segment(&faulty, &fixture.collection, 0, fixture.entry(0)).await.unwrap_err();
+        assert_eq!(written(dir.path()), 3);
+        damage(&files(dir.path(), "part")[0]);
+        assert_eq!(fixture.get(&cache, 0).await, (false, gets));
+        assert!(files(dir.path(), "part").is_empty());
+    }
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn unfinished_files_make_room_as_segments_do() {
+    let fixture = Fixture::new(&[INTERRUPTED_BYTES, 30 * MIB]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let faulty = Faults::new(Arc::clone(&fixture.memory) as _).at(3, Fault::DieBefore).into_store();
+    let cache = open(Some(dir.path()), 48 * MIB);
+    cache.segment(&faulty, &fixture.collection, 0, fixture.entry(0)).await.unwrap_err();
+    assert_eq!(written(dir.path()), 3);
+    assert!(!fixture.get(&cache, 1).await.0);
+    assert_eq!((files(dir.path(), "seg").len(), files(dir.path(), "part").len()), (1, 0));
 }
 
 #[tokio::test]
@@ -377,23 +545,16 @@ async fn what_a_killed_process_left_is_swept() {
     let store = Store::open(dir.path().join("store").to_str().unwrap(), &StoreOptions::default()).await.unwrap();
     let bytes = content(100 * KIB, 1);
     let collection = publish(&Catalog::new(store.clone()), "c", &[&bytes]).await;
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "cache::tests::killed_child", "--nocapture"])
-        .env("CAIRN_TEST_KILLED_DIR", dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(std::result::Result::ok).any(|line| line.contains("downloading")), "the child ended early");
+    let mut child = downloading(dir.path(), 0);
     let cached = dir.path().join("cache");
-    assert_eq!(files(&cached, "tmp").len(), 1);
+    assert_eq!(files(&cached, "part").len(), 1);
     drop(open(Some(&cached), MIB));
-    assert_eq!(files(&cached, "tmp").len(), 1, "a download that lives is left alone");
+    assert_eq!(files(&cached, "part").len(), 1, "a download that lives is left alone");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(files(&cached, "tmp").len(), 1);
+    assert_eq!(files(&cached, "part").len(), 1);
     let cache = open(Some(&cached), MIB);
-    assert_eq!(files(&cached, "tmp").len(), 0);
+    assert_eq!(files(&cached, "part").len(), 0);
     let segment = cache.segment(&store, &collection, 0, &collection.manifests[0].segments[0]).await.unwrap();
     assert!(segment.as_ref() == bytes);
 }

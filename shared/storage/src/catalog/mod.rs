@@ -8,13 +8,34 @@
 //! |---|---|
 //! | `documents` | `collection.json` and `manifest.json`: their fields, and what is refused when they are read |
 //! | `invariants` | what must hold before every commit |
-//! | `snapshot` | reading: open and refresh |
-//! | `commit` | writing: create, publish, delete |
+//! | `open` | reading: open and refresh |
+//! | `commit` | writing: create, publish |
+//! | `fold` | changing the served generation: taking writes, moving them into segments, another schema |
+//! | `delete` | deleting, and what is left to the collector |
+//! | `heads` | bundles of segments' heads |
+//! | `history` | what was served before: rollback, and reading a collection as it was |
+//! | `snapshots`, `clone` | names for a past, and collections that begin with one, without copying |
+//! | `aliases` | other names of collections |
+//! | `collect` | deletes what nothing names |
+//! | `position` | a shard's log position, for writers |
+//! | `draft` | a generation that several builders make, a shard each |
 
+mod aliases;
+mod clone;
+pub mod collect;
 mod commit;
+mod delete;
 mod documents;
+mod draft;
+mod fold;
+mod heads;
+mod history;
 mod invariants;
-mod snapshot;
+mod open;
+mod position;
+#[cfg(test)]
+mod simulation;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +50,16 @@ use crate::{
     store::{Key, REQUESTS_IN_FLIGHT_MAX, Version, keys::collection_of_folder},
 };
 
-pub use documents::{CollectionDoc, DOCUMENT_BYTES_MAX, FORMAT, Manifest, SegmentEntry};
+pub use aliases::{AliasMap, Aliases};
+pub use documents::{
+    CollectionDoc, DEAD_BYTES_MAX, DOCUMENT_BYTES_MAX, DeadRows, FORMAT, HEAD_BYTES_MAX, HEAD_FIELDS_MAX,
+    HEAD_RANGES_MAX, HeadEntry, INLINE_BYTES_MAX, Manifest, REGION_BYTES_MAX, SegmentEntry,
+};
+pub use draft::{Draft, ShardDraft};
+pub use fold::Fold;
+pub use history::{AsOf, HISTORY_MAX, Origin, Served};
+pub use position::ManifestPosition;
+pub use snapshots::Snapshot;
 
 /// A consistent snapshot of a collection: `collection.json` and all of its generation's manifests.
 #[derive(Clone, Debug)]
@@ -38,15 +68,15 @@ pub struct Collection {
     pub doc: Arc<CollectionDoc>,
     /// One per shard, in order.
     pub manifests: Vec<Arc<Manifest>>,
-    doc_version: Version,
-    manifest_versions: Vec<Version>,
+    /// `None` for a past, which never changes.
+    doc_version: Option<Version>,
 }
 
 impl Collection {
-    /// Points in all segments.
+    /// Points that count in all segments.
     #[must_use]
     pub fn points(&self) -> u64 {
-        self.segments().map(|(_, segment)| segment.points).fold(0, u64::saturating_add)
+        self.segments().map(|(_, segment)| segment.live_points()).fold(0, u64::saturating_add)
     }
 
     /// Bytes of all segments.
@@ -65,7 +95,24 @@ impl Collection {
     /// # Errors
     /// `Corrupt` when the entry's id is no ULID.
     pub fn segment_key(&self, shard: u32, entry: &SegmentEntry) -> Result<Key> {
-        Key::segment(&self.doc.name, &self.doc.generation, shard, &entry.id)
+        let (name, generation) = self.doc.folder_of(entry);
+        Key::segment(name, generation, shard, &entry.id)
+    }
+
+    /// Where the bundle with this segment's head is.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bundle's id is no ULID.
+    pub fn heads_key(&self, entry: &SegmentEntry, head: &HeadEntry) -> Result<Key> {
+        let (name, generation) = self.doc.folder_of(entry);
+        Key::heads(name, generation, &head.bundle)
+    }
+
+    /// The generation that is served, for whoever adds segments to it.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        let CollectionDoc { generation, name, schema, .. } = self.doc.as_ref();
+        Generation { id: generation.clone(), name: name.clone(), schema: schema.clone() }
     }
 }
 
@@ -93,13 +140,21 @@ pub enum Expect {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     store: Store,
+    /// Milliseconds since 1970.
+    clock: fn() -> u64,
 }
 
 impl Catalog {
     /// The catalog of a store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, clock: history::system_clock }
+    }
+
+    /// The same catalog with another clock, in milliseconds since 1970: for tests. It dates what is published and decides nothing.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> u64) -> Self {
+        Self { clock, ..self }
     }
 
     /// The store underneath.

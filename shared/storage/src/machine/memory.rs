@@ -20,7 +20,8 @@ const UNLIMITED: u64 = 1 << 60;
 pub struct Memory {
     /// What stands for `/`.
     root: PathBuf,
-    lambda_bytes: Option<u64>,
+    /// The process's own bound: the function's size, or what it was told.
+    own_bytes_max: Option<u64>,
 }
 
 /// One control group's limit and use.
@@ -34,13 +35,20 @@ impl Memory {
     #[must_use]
     pub fn here() -> Self {
         let mib = std::env::var(LAMBDA_VARIABLE).ok().and_then(|mib| mib.parse::<u64>().ok());
-        Self { root: PathBuf::from("/"), lambda_bytes: mib.map(|mib| mib << 20) }
+        Self { root: PathBuf::from("/"), own_bytes_max: mib.map(|mib| mib << 20) }
     }
 
     /// That of a copy of `/proc` and `/sys` under `root`, for tests.
     #[must_use]
     pub fn under(root: &Path, lambda_bytes: Option<u64>) -> Self {
-        Self { root: root.to_owned(), lambda_bytes }
+        Self { root: root.to_owned(), own_bytes_max: lambda_bytes }
+    }
+
+    /// The same, when this process is to take no more than so many bytes.
+    #[must_use]
+    pub fn within(self, bytes_max: u64) -> Self {
+        let least = self.own_bytes_max.map_or(bytes_max, |own| own.min(bytes_max));
+        Self { own_bytes_max: Some(least), ..self }
     }
 
     /// The most that this process may ever have beside what others take now: the least of the machine's available memory,
@@ -48,7 +56,7 @@ impl Memory {
     #[must_use]
     pub fn most_bytes(&self) -> Option<u64> {
         let groups = self.groups().into_iter().map(|group| group.limit);
-        groups.chain(self.available_bytes()).chain(self.lambda_bytes).min()
+        groups.chain(self.available_bytes()).chain(self.own_bytes_max).min()
     }
 
     /// What may be taken from now on before something must give: the least of the machine's available memory, what each
@@ -56,7 +64,7 @@ impl Memory {
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         let groups = self.groups().into_iter().map(|group| group.limit.saturating_sub(group.used));
-        let function = self.lambda_bytes.map(|size| size.saturating_sub(self.own_bytes().unwrap_or(0)));
+        let function = self.own_bytes_max.map(|size| size.saturating_sub(self.own_bytes().unwrap_or(0)));
         groups.chain(self.available_bytes()).chain(function).min()
     }
 
@@ -213,5 +221,8 @@ mod tests {
         assert_eq!((memory.most_bytes(), memory.free_bytes()), (Some(1_769 * MIB), Some(1_669 * MIB)));
         let (_dir, memory) = machine(&[available(500)], Some(1_769 * MIB));
         assert_eq!(memory.free_bytes(), Some(500 * MIB));
+        let told = memory.within(400 * MIB);
+        assert_eq!((told.most_bytes(), told.free_bytes()), (Some(400 * MIB), Some(400 * MIB)));
+        assert_eq!(told.within(1_000 * MIB).most_bytes(), Some(400 * MIB), "the tighter bound holds");
     }
 }

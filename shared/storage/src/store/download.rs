@@ -49,6 +49,22 @@ impl Store {
         Ok(size)
     }
 
+    /// The files right below the folder that this store's URL names: their names, in order, and sizes.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn files(&self) -> Result<Vec<(String, u64)>> {
+        let listing = self.inner.retry.run(|| async {
+            let _request = self.meters.start(Verb::Get).await;
+            self.inner.objects.list_with_delimiter(Some(&self.inner.root)).await
+        });
+        let listed = listing.await.map_err(|failure| self.explain_root(failure))?;
+        let named = |meta: object_store::ObjectMeta| Some((meta.location.filename()?.to_owned(), meta.size));
+        let mut files: Vec<_> = listed.objects.into_iter().filter_map(named).collect();
+        files.sort();
+        Ok(files)
+    }
+
     /// One range of the version `etag`.
     async fn part(&self, range: &Range<u64>, etag: Option<&String>) -> object_store::Result<Bytes> {
         let request = self.meters.start(Verb::Get).await;
@@ -102,6 +118,16 @@ mod tests {
             assert_eq!(store.download(&path, &|done, total| assert!(done <= total)).await.unwrap(), size);
             assert!(std::fs::read(&path).unwrap() == bytes);
         }
+    }
+
+    #[tokio::test]
+    async fn a_folders_files_are_listed_in_order_and_without_what_is_below() {
+        let objects = Arc::new(InMemory::new());
+        for (key, size) in [("a/b.npy/2.npy", 2), ("a/b.npy/10.npy", 10), ("a/b.npy/deep/x", 1), ("a/other", 1)] {
+            objects.put(&key.into(), vec![0; size].into()).await.unwrap();
+        }
+        let files = store(&objects).files().await.unwrap();
+        assert_eq!(files, [("10.npy".to_owned(), 10), ("2.npy".to_owned(), 2)]);
     }
 
     #[tokio::test]

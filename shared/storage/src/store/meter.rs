@@ -14,6 +14,7 @@ use cairn_model::Usage;
 #[derive(Debug, Default)]
 pub struct Meter {
     gets: AtomicU64,
+    hedged_gets: AtomicU64,
     puts: AtomicU64,
     bytes_received: AtomicU64,
     wave_started_max: AtomicU64,
@@ -21,13 +22,14 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The counts so far: `waves`, `gets` (GET, HEAD and pages of listings), `puts` (PUT, a part of an upload each)
+    /// The counts so far: `waves`, `gets` (GET, HEAD and pages of listings), `hedged_gets`, `puts` (PUT, a part of an upload each)
     /// and `store_bytes`. The rest of the usage is zero: the store does not know it.
     #[must_use]
     pub fn usage(&self) -> Usage {
         Usage {
             waves: self.wave_started_max.load(Relaxed),
             gets: self.gets.load(Relaxed),
+            hedged_gets: self.hedged_gets.load(Relaxed),
             puts: self.puts.load(Relaxed),
             store_bytes: self.bytes_received.load(Relaxed),
             ..Usage::default()
@@ -89,6 +91,14 @@ impl InFlight {
     pub(super) fn received(&self, bytes: usize) {
         for meter in self.meters.0.iter() {
             meter.bytes_received.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+
+    /// The same request a second time, beside the first: no wave of its own.
+    pub(super) fn again(&self) {
+        for meter in self.meters.0.iter() {
+            meter.gets.fetch_add(1, Relaxed);
+            meter.hedged_gets.fetch_add(1, Relaxed);
         }
     }
 

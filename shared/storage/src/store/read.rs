@@ -1,11 +1,11 @@
 //! GET, HEAD and listings.
 
-use std::ops::Range;
+use std::{ops::Range, time::Instant};
 
 use bytes::Bytes;
 use cairn_model::ErrorKind;
 use futures::TryStreamExt as _;
-use object_store::{Error as StoreError, GetOptions, ObjectStoreExt as _};
+use object_store::{Error as StoreError, GetOptions, ObjectMeta, ObjectStoreExt as _};
 use ulid::Ulid;
 
 use super::{
@@ -43,6 +43,21 @@ pub struct Found {
     pub key: Key,
     /// How large it is.
     pub bytes: u64,
+    /// When it was written, in milliseconds since 1970 by the store's clock; S3 tells whole seconds.
+    pub modified_ms: u64,
+}
+
+/// What a store says of an object without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// How large it is.
+    pub bytes: u64,
+    /// When it was written, in milliseconds since 1970 by the store's clock; S3 tells whole seconds.
+    pub modified_ms: u64,
+}
+
+fn modified_ms(meta: &ObjectMeta) -> u64 {
+    u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0)
 }
 
 /// Objects per page of a listing, in every store.
@@ -126,13 +141,39 @@ impl Store {
         }
     }
 
+    /// Bytes `range` of an object whose size the caller does not know.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` when the object ends before the range; `Unavailable`.
+    pub async fn get_part(&self, key: &Key, range: Range<u64>) -> Result<Bytes> {
+        let outcome = self.inner.retry.run(|| self.get_range_once(key, &range)).await;
+        match outcome {
+            Ok((bytes, _)) if bytes.len() as u64 == range.end - range.start => Ok(bytes),
+            Ok((_, size)) => Err(self.too_short(key, &range, size)),
+            Err(failure) => match self.head(key).await {
+                Ok(Some(size)) if size < range.end => Err(self.too_short(key, &range, size)),
+                _ => Err(self.explain(key, failure)),
+            },
+        }
+    }
+
+    fn too_short(&self, key: &Key, range: &Range<u64>, size: u64) -> Error {
+        let why = format!("is {size} bytes long, bytes {}-{} were expected in it", range.start, range.end);
+        Error::corrupt(self.address(key), why)
+    }
+
     async fn get_range_once(&self, key: &Key, range: &Range<u64>) -> object_store::Result<(Bytes, u64)> {
         let request = self.meters.start(Verb::Get).await;
+        let started = Instant::now();
         let options = GetOptions { range: Some(range.clone().into()), ..GetOptions::default() };
-        let found = self.inner.objects.get_opts(&self.path(key), options).await?;
+        let path = self.path(key);
+        let ask = || self.inner.objects.get_opts(&path, options.clone());
+        let found = self.inner.hedge.first(ask, || request.again()).await?;
+        let begun = Instant::now();
         let (size, expected) = (found.meta.size, found.range.end - found.range.start);
         let bytes = found.bytes().await?;
         request.received(bytes.len());
+        self.inner.speed.learn(bytes.len() as u64, [begun - started, begun.elapsed()]);
         if bytes.len() as u64 != expected {
             return Err(Again(format!("{} of {expected} bytes arrived", bytes.len())).into());
         }
@@ -144,11 +185,36 @@ impl Store {
     /// # Errors
     /// `Unavailable` when the store does not answer.
     pub async fn head(&self, key: &Key) -> Result<Option<u64>> {
+        Ok(self.stat(key).await?.map(|stat| stat.bytes))
+    }
+
+    /// An object's size and age; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn stat(&self, key: &Key) -> Result<Option<Stat>> {
         let path = self.path(key);
         let head = self.inner.retry.run(|| async {
             let _request = self.meters.start(Verb::Get).await;
             match self.inner.objects.head(&path).await {
-                Ok(meta) => Ok(Some(meta.size)),
+                Ok(meta) => Ok(Some(Stat { bytes: meta.size, modified_ms: modified_ms(&meta) })),
+                Err(error @ StoreError::NotFound { .. }) if !is_bucket_missing(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        head.await.map_err(|failure| self.explain(key, failure))
+    }
+
+    /// When an object was written, by the store's clock, in milliseconds since 1970; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn written_ms(&self, key: &Key) -> Result<Option<u64>> {
+        let path = self.path(key);
+        let head = self.inner.retry.run(|| async {
+            let _request = self.meters.start(Verb::Get).await;
+            match self.inner.objects.head(&path).await {
+                Ok(meta) => Ok(Some(u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0))),
                 Err(error @ StoreError::NotFound { .. }) if !is_bucket_missing(&error) => Ok(None),
                 Err(error) => Err(error),
             }
@@ -171,7 +237,7 @@ impl Store {
         let listed = listing.await.map_err(|failure| self.explain(folder, failure))?;
         let keys = listed.into_iter().filter_map(|meta| {
             let rest: Vec<_> = meta.location.prefix_match(&prefix)?.map(|part| part.as_ref().to_owned()).collect();
-            Some(Found { key: folder.join(&rest.join("/")), bytes: meta.size })
+            Some(Found { key: folder.join(&rest.join("/")), bytes: meta.size, modified_ms: modified_ms(&meta) })
         });
         Ok(keys.collect())
     }

@@ -81,13 +81,17 @@ impl Retry {
     }
 
     /// A uniform part of the exponential bound ("full jitter"): those who failed together do not return together.
-    pub(super) fn pause(&self, attempts: u32) -> Duration {
+    pub(crate) fn pause(&self, attempts: u32) -> Duration {
         let bound = self.backoff_first.saturating_mul(1 << (attempts - 1).min(16)).min(self.backoff_max);
-        // SplitMix64.
+        let part = f64::from(u32::try_from(self.draw() >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+        bound.mul_f64(part)
+    }
+
+    /// The next number of those that the seed decides: SplitMix64.
+    pub(super) fn draw(&self) -> u64 {
         let mut x = self.jitter.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let part = f64::from(u32::try_from((x ^ (x >> 31)) >> 32).unwrap_or(0)) / f64::from(u32::MAX);
-        bound.mul_f64(part)
+        x ^ (x >> 31)
     }
 }

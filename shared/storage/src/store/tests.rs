@@ -240,6 +240,7 @@ mod http {
             access_key_id: Some("key".to_owned()),
             secret_access_key: Some("do-not-tell".to_owned()),
             request_timeout_ms: Some(timeout_ms),
+            no_hedge: false,
         };
         assert!(!format!("{options:?}").contains("do-not-tell"));
         let meter = Arc::new(Meter::default());

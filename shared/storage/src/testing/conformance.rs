@@ -5,13 +5,15 @@
 use std::{io::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use cairn_model::{CollectionName, CollectionSchema, Distance, ErrorKind, VectorParams};
+use cairn_model::{CollectionName, CollectionSchema, Distance, ErrorKind, Operation, PointId, Selection, VectorParams};
 use futures::future::join_all;
 use ulid::Ulid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     Cache, CacheOptions, Catalog, Collection, Expect, Meter, SegmentEntry, Store,
+    catalog::ManifestPosition,
+    log::{AppendError, Log, LogOptions, Part, Place},
     store::{Fetched, Key, Object, Put, Version},
 };
 
@@ -28,6 +30,7 @@ pub async fn check(store: &Store) {
     catalog(store).await;
     publish_races(store, 8, 5).await;
     segments(store).await;
+    log(store).await;
 }
 
 /// A schema for tests.
@@ -64,6 +67,10 @@ pub fn segment_file(content: &[u8]) -> (tempfile::NamedTempFile, SegmentEntry) {
         points: 1,
         bytes: content.len() as u64,
         checksum: format!("{:016x}", xxh3_64(content)),
+        head: None,
+        region: None,
+        dead: None,
+        own: false,
     };
     (file, entry)
 }
@@ -203,7 +210,7 @@ async fn catalog(store: &Store) {
     let metered = Catalog::new(store.metered(Arc::clone(&meter)));
     assert!(metered.refresh(&known).await.expect("refresh").is_none());
     let usage = meter.usage();
-    assert_eq!((usage.waves, usage.gets, usage.store_bytes), (1, 4, 0), "an unchanged collection is one empty wave");
+    assert_eq!((usage.waves, usage.gets, usage.store_bytes), (1, 1, 0), "an unchanged collection is one empty answer");
 
     let generation = catalog.begin(&names[1], &schema(2));
     let (file, entry) = segment_file(&content(1_000, 2));
@@ -279,6 +286,42 @@ async fn segments(store: &Store) {
                 assert!(cached.as_ref() == content.as_slice(), "{} bytes differ", content.len());
             }
         }
+    }
+    assert!(catalog.delete(&collection.doc.name).await.expect("delete"));
+}
+
+/// Four logs of one shard, as four processes would have them, write at once: every write is found once, where its writer was told.
+///
+/// # Panics
+/// When the store does something else.
+pub async fn log(store: &Store) {
+    let catalog = Catalog::new(store.clone());
+    let collection = catalog.create(&name("written"), &schema(1)).await.expect("create");
+    let generation = &collection.doc.generation;
+    let open = || {
+        let position = ManifestPosition::new(catalog.clone(), &collection.doc.name, generation, 0);
+        let place = Place { collection: collection.doc.name.clone(), generation: generation.clone(), shard: 0 };
+        Log::new(store.clone(), place, Arc::new(position), LogOptions::default())
+    };
+    let write =
+        |number| Part::new(vec![Operation::Delete(Selection::Ids(vec![PointId::Num(number)]))]).expect("a valid write");
+    let logs: Vec<_> = (0..4).map(|_| open()).collect();
+    let told = join_all((0..40).zip(logs.iter().cycle()).map(|(number, log)| {
+        let log = log.clone();
+        let part = write(number);
+        tokio::spawn(async move { (log.append(part.clone()).await.expect("append"), part) })
+    }));
+    let told: Vec<_> = told.await.into_iter().map(|task| task.expect("no panic")).collect();
+    let tail = open().refresh().await.expect("refresh");
+    assert_eq!(tail.first(), 0);
+    assert_eq!(tail.frames().iter().map(|frame| frame.parts.len()).sum::<usize>(), told.len());
+    for (at, part) in &told {
+        let frame = &tail.frames()[usize::try_from(at.sequence).expect("few objects")];
+        assert_eq!(&frame.parts[at.part as usize], part.operations(), "{at:?}");
+    }
+    logs[0].end().await.expect("end");
+    for log in &logs {
+        assert_eq!(log.append(write(99)).await, Err(AppendError::Ended));
     }
     assert!(catalog.delete(&collection.doc.name).await.expect("delete"));
 }

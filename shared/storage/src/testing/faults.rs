@@ -24,6 +24,8 @@ use crate::{Store, store::Retry};
 pub enum Fault {
     /// Nothing is done, and the answer says to try again.
     Busy,
+    /// Nothing is done, and a conditional put is answered as if its condition did not hold; other requests as [`Fault::Busy`].
+    Refuse,
     /// It is done, and the connection breaks before the answer.
     LostReply,
     /// The caller's process dies before the request: nothing works from now on.
@@ -34,6 +36,8 @@ pub enum Fault {
     Delay(Duration),
     /// There is never an answer.
     Hang,
+    /// There is never an answer, but a put is carried out this much later, whether or not the caller still waits.
+    Late(Duration),
 }
 
 /// Which conditions a store ignores.
@@ -75,17 +79,37 @@ fn broken(why: &str) -> object_store::Error {
     object_store::Error::Generic { store: "faults", source: Box::new(error) }
 }
 
+/// What a store says when a put's condition does not hold; none of a put without one.
+fn refusal(location: &Path, mode: &PutMode) -> Option<object_store::Error> {
+    let (path, source) = (location.to_string(), "refused without a reason".into());
+    match mode {
+        PutMode::Create => Some(object_store::Error::AlreadyExists { path, source }),
+        PutMode::Update(_) => Some(object_store::Error::Precondition { path, source }),
+        PutMode::Overwrite => None,
+    }
+}
+
 impl State {
-    async fn step<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+    /// What goes wrong at the step that begins now.
+    fn begin(&self) -> Result<Option<Fault>> {
         let step = self.steps.fetch_add(1, SeqCst);
         if self.dead.load(SeqCst) {
             return Err(dead());
         }
         let planned = self.plan.lock().unwrap_or_else(PoisonError::into_inner).get(&step).copied();
         let always = *self.always.lock().unwrap_or_else(PoisonError::into_inner);
-        match planned.or(always) {
+        Ok(planned.or(always))
+    }
+
+    async fn step<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let fault = self.begin()?;
+        self.carry_out(fault, request).await
+    }
+
+    async fn carry_out<T>(&self, fault: Option<Fault>, request: impl Future<Output = Result<T>>) -> Result<T> {
+        match fault {
             None => request.await,
-            Some(Fault::Busy) => Err(broken("slow down")),
+            Some(Fault::Busy | Fault::Refuse) => Err(broken("slow down")),
             Some(Fault::LostReply) => request.await.and(Err(broken("the reply was lost"))),
             Some(Fault::DieBefore) => {
                 self.dead.store(true, SeqCst);
@@ -100,7 +124,7 @@ impl State {
                 tokio::time::sleep(duration).await;
                 request.await
             }
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang | Fault::Late(_)) => std::future::pending().await,
         }
     }
 }
@@ -141,7 +165,13 @@ impl Faults {
     /// The store over it, which retries after a few milliseconds.
     #[must_use]
     pub fn into_store(self) -> Store {
-        let mut retry = Retry::new(Duration::from_secs(20), 1);
+        self.into_store_with(1)
+    }
+
+    /// The same, with another seed for its pauses.
+    #[must_use]
+    pub fn into_store_with(self, seed: u64) -> Store {
+        let mut retry = Retry::new(Duration::from_secs(20), seed);
         retry.backoff_first = Duration::from_millis(1);
         retry.backoff_max = Duration::from_millis(5);
         retry.attempts_max = 5;
@@ -177,7 +207,19 @@ impl ObjectStore for Faults {
         if ignored {
             opts.mode = PutMode::Overwrite;
         }
-        self.state.step(self.inner.put_opts(location, payload, opts)).await
+        let fault = self.state.begin()?;
+        if let (Some(Fault::Refuse), Some(refusal)) = (fault, refusal(location, &opts.mode)) {
+            return Err(refusal);
+        }
+        if let Some(Fault::Late(delay)) = fault {
+            let (inner, location, payload, opts) =
+                (Arc::clone(&self.inner), location.clone(), payload.clone(), opts.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let _ = inner.put_opts(&location, payload, opts).await;
+            });
+        }
+        self.state.carry_out(fault, self.inner.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

@@ -2,4 +2,6 @@
 //! backend must pass.
 
 pub mod conformance;
+#[cfg(test)]
+pub(crate) mod dated;
 pub mod faults;

@@ -72,10 +72,11 @@ pub fn get() -> &'static Tile {
 /// Every one that this CPU can run, the oracle first, the best last.
 #[must_use]
 pub fn available() -> Vec<Tile> {
-    let mut tiles = vec![scalar(), portable()];
     #[cfg(target_arch = "x86_64")]
-    tiles.extend(avx512::detect());
-    tiles
+    let detected = avx512::detect();
+    #[cfg(not(target_arch = "x86_64"))]
+    let detected = None;
+    [scalar(), portable()].into_iter().chain(detected).collect()
 }
 
 fn scalar() -> Tile {

@@ -5,34 +5,46 @@
 //! of the points in between, and no others, are read and asked what the filter means.
 
 mod bounds;
+mod needs;
+mod nested;
+mod places;
 mod reading;
 mod testing;
 
 use std::collections::HashMap;
 
-use cairn_model::{Condition, FieldTest, Filter, Path, PointId};
+use cairn_model::{Condition, FieldTest, Filter, Path, PointId, Slice};
 use roaring::RoaringBitmap;
 
-use self::bounds::Bounds;
+pub(crate) use self::needs::regions;
+use self::{bounds::Bounds, nested::passes_missing};
 use super::{
     fields::{Fields, Lookup},
     ids::Ids,
+    meaning,
     rows::Rows,
     tally::Tally,
 };
 use crate::{Error, Result, Watch};
+
+/// Ids that are hashed between two looks whether somebody still waits.
+const IDS_PER_LOOK: usize = 4_096;
 
 /// The sections that filters need.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Points of the segment.
     pub points: u32,
-    /// For `has_id`.
+    /// For `has_vector`: the vector that every point has.
+    pub vector: &'a str,
+    /// For `has_id` and `slice`.
     pub ids: Ids<'a>,
     /// For everything else.
     pub fields: Fields<'a>,
     /// For what the fields do not know.
     pub rows: Rows<'a>,
+    /// Points that count no more, whatever the filter.
+    pub dead: Option<&'a RoaringBitmap>,
 }
 
 /// The points for which `filter` holds, exactly.
@@ -40,12 +52,7 @@ pub struct View<'a> {
 /// # Errors
 /// `Corrupt`, `Cancelled`.
 pub fn allowed(filter: &Filter, view: &View<'_>, watch: &dyn Watch) -> Result<RoaringBitmap> {
-    let mut evaluation = Evaluation::new(view, watch);
-    let Bounds { lower, upper } = evaluation.filter(filter)?;
-    match upper {
-        None => Ok(lower),
-        Some(upper) => Ok(evaluation.read(filter, &(upper - &lower))? | lower),
-    }
+    Doubt::new(filter, view, watch)?.settle()
 }
 
 /// Bounds on how many points `filter` holds for, from the indexes alone: equal unless rows would have to be read.
@@ -53,20 +60,74 @@ pub fn allowed(filter: &Filter, view: &View<'_>, watch: &dyn Watch) -> Result<Ro
 /// # Errors
 /// `Corrupt`, `Cancelled`.
 pub fn cardinality_bounds(filter: &Filter, view: &View<'_>, watch: &dyn Watch) -> Result<(u64, u64)> {
-    let bounds = Evaluation::new(view, watch).filter(filter)?;
+    let bounds = Evaluation::new(view, watch).living(filter)?;
     Ok((bounds.lower.len(), bounds.upper().len()))
 }
 
+/// A filter's answer as far as the indexes give it, and what is left to read.
+pub struct Doubt<'a> {
+    evaluation: Evaluation<'a>,
+    filter: &'a Filter,
+    bounds: Bounds,
+}
+
+impl<'a> Doubt<'a> {
+    /// Asks the indexes.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Cancelled`.
+    pub fn new(filter: &'a Filter, view: &View<'a>, watch: &'a dyn Watch) -> Result<Self> {
+        let mut evaluation = Evaluation::new(view, watch);
+        let bounds = evaluation.living(filter)?;
+        Ok(Self { evaluation, filter, bounds })
+    }
+
+    /// Points for which rows would have to be read.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.bounds.upper.as_ref().map_or(0, |upper| upper.len() - self.bounds.lower.len())
+    }
+
+    /// Points that may pass.
+    #[must_use]
+    pub fn candidates(&self) -> u64 {
+        self.bounds.upper().len()
+    }
+
+    /// The points that pass, after reading all rows in doubt.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Cancelled`.
+    pub fn settle(&self) -> Result<RoaringBitmap> {
+        let Bounds { lower, upper } = &self.bounds;
+        match upper {
+            None => Ok(lower.clone()),
+            Some(upper) => Ok(self.evaluation.read(self.filter, &(upper - lower))? | lower),
+        }
+    }
+
+    /// Those of `ordinals` that pass, after reading their rows and no others.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Cancelled`.
+    pub fn among(&self, ordinals: impl IntoIterator<Item = u32>) -> Result<RoaringBitmap> {
+        let mut may: RoaringBitmap = ordinals.into_iter().collect();
+        may &= self.bounds.upper();
+        let certain = &may & &self.bounds.lower;
+        Ok(self.evaluation.read(self.filter, &(may - &certain))? | certain)
+    }
+}
+
 struct Evaluation<'a> {
-    view: &'a View<'a>,
+    view: View<'a>,
     watch: &'a dyn Watch,
-    /// The ordinals of every list of ids in the filter, by the list's address.
-    among: HashMap<usize, RoaringBitmap>,
+    /// The points for which those conditions of the filter hold that are not about payloads, by the condition's address.
+    of_points: HashMap<usize, RoaringBitmap>,
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(view: &'a View<'a>, watch: &'a dyn Watch) -> Self {
-        Self { view, watch, among: HashMap::new() }
+    fn new(view: &View<'a>, watch: &'a dyn Watch) -> Self {
+        Self { view: *view, watch, of_points: HashMap::new() }
     }
 
     fn all(&self) -> RoaringBitmap {
@@ -75,8 +136,17 @@ impl<'a> Evaluation<'a> {
         all
     }
 
+    /// What is known of a whole filter: of the points that count.
+    fn living(&mut self, filter: &Filter) -> Result<Bounds> {
+        let bounds = self.filter(filter)?;
+        Ok(match self.view.dead {
+            Some(dead) => bounds.and_not(Bounds::exact(dead.clone())),
+            None => bounds,
+        })
+    }
+
     fn filter(&mut self, filter: &Filter) -> Result<Bounds> {
-        // Every list of ids must be known when rows are asked, so nothing is skipped even when no point is left.
+        // Every condition on the points themselves must be known when rows are asked, so nothing is skipped even when no point is left.
         let mut bounds: Option<Bounds> = None;
         let both = |bounds: Option<Bounds>, with: Bounds| match bounds {
             Some(bounds) => Some(bounds.and(with)),
@@ -129,37 +199,74 @@ impl<'a> Evaluation<'a> {
                 }
                 Lookup::Unknown => Bounds::between(RoaringBitmap::new(), self.all()),
             }),
-            Condition::IsNull(key) => Ok(match self.view.fields.lookup(key)? {
-                Lookup::Field(field) => Bounds::exact(field.null()?),
-                Lookup::Absent => Bounds::nothing(),
-                Lookup::Within { field, entered: false } => Bounds::between(RoaringBitmap::new(), field.null()?),
-                Lookup::Within { field, entered: true } => {
-                    Bounds::between(RoaringBitmap::new(), field.null()? | field.other()?)
-                }
-                Lookup::Below(field) => Bounds::between(RoaringBitmap::new(), field.present()?),
-                Lookup::Unknown => Bounds::between(RoaringBitmap::new(), self.all()),
-            }),
-            Condition::HasId(ids) => self.has_id(ids),
+            Condition::IsNull(key) => self.is_null(key),
+            Condition::HasId(ids) => {
+                let found = self.has_id(ids)?;
+                Ok(self.known(condition, found))
+            }
+            Condition::Slice(slice) => {
+                let found = self.slice(slice)?;
+                Ok(self.known(condition, found))
+            }
+            Condition::HasVector(name) => {
+                let found = if name == self.view.vector { self.all() } else { RoaringBitmap::new() };
+                Ok(self.known(condition, found))
+            }
+            Condition::Nested { key, filter } => self.nested(key, filter),
             Condition::Filter(filter) => self.filter(filter),
         }
     }
 
-    fn has_id(&mut self, ids: &[PointId]) -> Result<Bounds> {
+    /// Remembers the points of a condition that rows do not answer.
+    fn known(&mut self, condition: &Condition, found: RoaringBitmap) -> Bounds {
+        self.of_points.insert(std::ptr::from_ref(condition).addr(), found.clone());
+        Bounds::exact(found)
+    }
+
+    fn is_null(&self, key: &Path) -> Result<Bounds> {
+        Ok(match self.view.fields.lookup(key)? {
+            Lookup::Field(field) => Bounds::exact(field.null()?),
+            Lookup::Absent => Bounds::nothing(),
+            Lookup::Within { field, entered: false } => Bounds::between(RoaringBitmap::new(), field.null()?),
+            Lookup::Within { field, entered: true } => {
+                Bounds::between(RoaringBitmap::new(), field.null()? | field.other()?)
+            }
+            Lookup::Below(field) => Bounds::between(RoaringBitmap::new(), field.present()?),
+            Lookup::Unknown => Bounds::between(RoaringBitmap::new(), self.all()),
+        })
+    }
+
+    fn has_id(&self, ids: &[PointId]) -> Result<RoaringBitmap> {
         let mut found = RoaringBitmap::new();
         for id in ids {
             if let Some(ordinal) = self.view.ids.ordinal(*id)? {
                 found.insert(ordinal);
             }
         }
-        self.among.insert(ids.as_ptr().addr(), found.clone());
-        Ok(Bounds::exact(found))
+        Ok(found)
+    }
+
+    fn slice(&self, slice: &Slice) -> Result<RoaringBitmap> {
+        let mut found = Vec::new();
+        for (i, entry) in self.view.ids.from(None).enumerate() {
+            if i.is_multiple_of(IDS_PER_LOOK) && self.watch.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let (id, ordinal) = entry?;
+            if meaning::is_in(slice, id) {
+                found.push(ordinal);
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     fn field(&self, key: &Path, tests: &[FieldTest]) -> Result<Bounds> {
         let lookup = self.view.fields.lookup(key)?;
         tests.iter().try_fold(Bounds::nothing(), |any, test| {
-            // The one test that a missing field can pass.
-            let empty_passes = matches!(test, FieldTest::ValuesCount(range) if range.contains(0));
+            let empty_passes = passes_missing(test);
+            if let FieldTest::Geo(area) = test {
+                return Ok(any.or(self.places(key, &lookup, area)?));
+            }
             Ok(any.or(match &lookup {
                 Lookup::Field(field) => testing::test(field, test, || self.all())?,
                 Lookup::Absent if empty_passes => Bounds::exact(self.all()),

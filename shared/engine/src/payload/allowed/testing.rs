@@ -12,6 +12,7 @@ use crate::{
             column::{f64_of_key, i64_of_key},
         },
         tally::Tally,
+        text,
     },
 };
 
@@ -21,6 +22,10 @@ pub(super) fn test(field: &Field<'_>, test: &FieldTest, all: impl Fn() -> Roarin
         FieldTest::Match(Match::Value(scalar)) => among(field, std::slice::from_ref(scalar)),
         FieldTest::Match(Match::Any(scalars)) => among(field, scalars),
         FieldTest::Match(Match::Except(scalars)) => except(field, scalars),
+        FieldTest::Match(Match::Text(wanted)) => strings(field, "", |string| text::contains(wanted, string)),
+        FieldTest::Match(Match::Prefix(prefix)) => strings(field, prefix, |_| true),
+        // The points with objects: which places those are no index of this field says.
+        FieldTest::Geo(_) => Ok(Bounds::between(RoaringBitmap::new(), field.other()?)),
         FieldTest::Range(range) => numbers(field, range).map(Bounds::exact),
         FieldTest::DatetimeRange(range) => moments(field, range).map(Bounds::exact),
         FieldTest::ValuesCount(range) => {
@@ -56,7 +61,7 @@ fn moments(field: &Field<'_>, range: &Range<i64>) -> Result<RoaringBitmap> {
 }
 
 /// Points with a number in `range`.
-fn numbers(field: &Field<'_>, range: &Range<f64>) -> Result<RoaringBitmap> {
+pub(super) fn numbers(field: &Field<'_>, range: &Range<f64>) -> Result<RoaringBitmap> {
     let mut found = RoaringBitmap::new();
     // Where no point has two different scalars, a column that is as long as the field has points is all there is of them.
     let single = if field.distinct()?.next().is_none() { field.filled()? } else { RoaringBitmap::new() };
@@ -72,6 +77,17 @@ fn numbers(field: &Field<'_>, range: &Range<f64>) -> Result<RoaringBitmap> {
         found |= column.find_among(&single, below, within)?;
     }
     Ok(found)
+}
+
+/// Points with a string that begins with `prefix` and passes `test`.
+fn strings(field: &Field<'_>, prefix: &str, test: impl Fn(&str) -> bool) -> Result<Bounds> {
+    let mut found = RoaringBitmap::new();
+    if let Some(keywords) = field.keywords()? {
+        keywords.each(prefix, |keyword, slot| if test(keyword) { slot.add_to(&mut found) } else { Ok(()) })?;
+    }
+    // Strings that are too long to be indexed.
+    let upper = &found | field.other()?;
+    Ok(Bounds::between(found, upper))
 }
 
 /// Calls `visit` with the points of each of the `scalars`, and says whether one of them is a string too long to be

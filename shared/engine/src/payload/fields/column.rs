@@ -22,7 +22,7 @@
 //!         clusters x 2 x k  smallest and largest key in each cluster minus base; 0 and 0 when there is none
 //! ```
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use roaring::RoaringBitmap;
 
@@ -227,6 +227,62 @@ impl<'a> Column<'a> {
     /// A key from its distance to the base. Wraps only in a damaged column, where any key will do.
     fn key(&self, offset: u64) -> u64 {
         self.base.wrapping_add(offset)
+    }
+
+    /// Calls `visit` with each number for which `within` holds, as its key, and its points, until it says stop. From the smallest up,
+    /// where `within` holds for no number and then for all; or from the largest down, where it is the other way round.
+    pub(crate) fn each(
+        &self,
+        descending: bool,
+        within: impl Fn(u64) -> bool,
+        mut visit: impl FnMut(u64, &[u32]) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let (mut start, mut end) = (0, self.key_count);
+        if descending {
+            end = self.keys.partition_point(start..end, |key| within(self.key(key)));
+        } else {
+            start = self.keys.partition_point(start..end, |key| !within(self.key(key)));
+        }
+        let mut ordinals = Vec::new();
+        while start < end {
+            // Where every entry has a key of its own, equal ones stand beside one another.
+            let number = self.keys.get(if descending { end - 1 } else { start });
+            let run = if descending {
+                self.keys.partition_point(start..end, |key| key < number)..end
+            } else {
+                start..self.keys.partition_point(start..end, |key| key <= number)
+            };
+            if run.is_empty() {
+                return Err(self.bytes.corrupt(HEADER_BYTES, format!("keys {start} to {end} are out of order")));
+            }
+            (start, end) = if descending { (start, run.start) } else { (run.end, end) };
+            self.ordinals_of(run, &mut ordinals)?;
+            if visit(self.key(number), &ordinals)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ordinals of a run of keys.
+    fn ordinals_of(&self, keys: Range<u64>, ordinals: &mut Vec<u32>) -> Result<()> {
+        ordinals.clear();
+        let from = if keys.start == 0 { 0 } else { self.end(keys.start - 1) };
+        let to = self.end(keys.end - 1);
+        if from > to || to > self.count {
+            return Err(self.bytes.corrupt(HEADER_BYTES, format!("entries {from} to {to} of {}", self.count)));
+        }
+        for entry in from..to {
+            let ordinal = self.ordinals.get(entry);
+            match u32::try_from(ordinal).ok().filter(|ordinal| *ordinal < self.points) {
+                Some(ordinal) => ordinals.push(ordinal),
+                None => {
+                    let why = format!("ordinal {ordinal} of {} points", self.points);
+                    return Err(self.bytes.corrupt(HEADER_BYTES, why));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn end(&self, key: u64) -> u64 {

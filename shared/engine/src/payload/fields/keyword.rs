@@ -98,17 +98,7 @@ impl<'a> Keywords<'a> {
     /// # Errors
     /// `Corrupt`.
     pub fn get(&self, keyword: &str) -> Result<Option<Slot<'a>>> {
-        let (mut start, mut end) = (0, self.count.div_ceil(BLOCK as u64));
-        while start < end {
-            let middle = start + (end - start) / 2;
-            let mut block = self.block(middle)?;
-            if block.next()?.is_some_and(|_| block.keyword.as_slice() <= keyword.as_bytes()) {
-                start = middle + 1;
-            } else {
-                end = middle;
-            }
-        }
-        let Some(at) = start.checked_sub(1) else { return Ok(None) };
+        let Some(at) = self.block_before(|first| first <= keyword.as_bytes())? else { return Ok(None) };
         let mut block = self.block(at)?;
         while let Some(slot) = block.next()? {
             match block.keyword.as_slice().cmp(keyword.as_bytes()) {
@@ -120,14 +110,22 @@ impl<'a> Keywords<'a> {
         Ok(None)
     }
 
-    /// Calls `visit` with every keyword, in order, and its points.
+    /// Calls `visit` with every keyword that begins with `prefix`, in order, and its points.
     ///
     /// # Errors
     /// `Corrupt`; what `visit` returns.
-    pub fn each(&self, mut visit: impl FnMut(&str, Slot<'a>) -> Result<()>) -> Result<()> {
-        for at in 0..self.count.div_ceil(BLOCK as u64) {
+    pub fn each(&self, prefix: &str, mut visit: impl FnMut(&str, Slot<'a>) -> Result<()>) -> Result<()> {
+        // Some of the block before may be at or above the prefix.
+        let start = self.block_before(|first| first < prefix.as_bytes())?.unwrap_or(0);
+        for at in start..self.blocks() {
             let mut block = self.block(at)?;
             while let Some(slot) = block.next()? {
+                if !block.keyword.starts_with(prefix.as_bytes()) {
+                    if block.keyword.as_slice() > prefix.as_bytes() {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 let keyword = std::str::from_utf8(&block.keyword);
                 visit(keyword.map_err(|error| block.cursor.corrupt(error.to_string()))?, slot)?;
             }
@@ -135,11 +133,30 @@ impl<'a> Keywords<'a> {
         Ok(())
     }
 
+    fn blocks(&self) -> u64 {
+        self.count.div_ceil(BLOCK as u64)
+    }
+
+    /// The last block whose first keyword is `before` something; that holds for some blocks and then for none.
+    fn block_before(&self, before: impl Fn(&[u8]) -> bool) -> Result<Option<u64>> {
+        let (mut start, mut end) = (0, self.blocks());
+        while start < end {
+            let middle = start + (end - start) / 2;
+            let mut block = self.block(middle)?;
+            if block.next()?.is_some_and(|_| before(&block.keyword)) {
+                start = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        Ok(start.checked_sub(1))
+    }
+
     /// Checks order, bounds and every set.
     pub(super) fn verify(&self) -> Result<()> {
         let mut last: Option<String> = None;
         let mut count = 0u64;
-        self.each(|keyword, slot| {
+        self.each("", |keyword, slot| {
             if last.as_deref().is_some_and(|last| last >= keyword) {
                 return Err(self.blocks.corrupt(0, format!("keyword '{keyword}' is out of order")));
             }

@@ -16,11 +16,14 @@ use super::{
 use crate::{
     Result,
     payload::bytes::{Bytes, Cursor},
+    source::Region,
 };
 
 /// The section's reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
+    region: Region<'a>,
+    /// Header and directory.
     bytes: Bytes<'a>,
     points: u32,
     fields: u32,
@@ -49,12 +52,12 @@ pub enum Lookup<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Opens the section of a segment of `points` points, in constant time.
+    /// Opens the section of a segment of `points` points, in constant time. Reads the directory.
     ///
     /// # Errors
-    /// `Corrupt`.
-    pub fn open(bytes: &'a [u8], points: u32) -> Result<Self> {
-        let bytes = Bytes::new(SECTION, bytes);
+    /// `Corrupt`, `Absent`.
+    pub(crate) fn open(region: Region<'a>, points: u32) -> Result<Self> {
+        let bytes = Bytes::new(SECTION, region.bytes(0, HEADER_BYTES as u64)?);
         let (fields, flags, clusters) = (bytes.u32(0)?, bytes.u32(4)?, bytes.u32(8)?);
         if fields as usize > FIELDS_MAX {
             return Err(bytes.corrupt(0, format!("{fields} fields, at most {FIELDS_MAX} are allowed")));
@@ -62,8 +65,39 @@ impl<'a> Fields<'a> {
         if flags & !INCOMPLETE != 0 {
             return Err(bytes.corrupt(4, format!("unknown flags {flags:#x}")));
         }
-        bytes.slice(HEADER_BYTES as u64, u64::from(fields) * ENTRY_BYTES as u64)?;
-        Ok(Self { bytes, points, fields, complete: flags & INCOMPLETE == 0, clusters })
+        let directory_end = HEADER_BYTES as u64 + u64::from(fields) * ENTRY_BYTES as u64;
+        let bytes = Bytes::new(SECTION, region.bytes(0, directory_end)?);
+        Ok(Self { region, bytes, points, fields, complete: flags & INCOMPLETE == 0, clusters })
+    }
+
+    /// How much of the section's start has the directory and all names.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn head_bytes(&self) -> Result<u64> {
+        let end = |at: u32| {
+            let entry = HEADER_BYTES + at as usize * ENTRY_BYTES;
+            Ok(self.bytes.u64(entry)?.saturating_add(u64::from(self.bytes.u32(entry + 8)?)))
+        };
+        let names = (0..self.fields).map(end).try_fold(0, |most, end: Result<u64>| Ok(most.max(end?)))?;
+        Ok(names.max(self.bytes.len() as u64).min(self.region.len()))
+    }
+
+    /// The field that [`Fields::lookup`] reads for `path`, if there is one.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`.
+    pub(crate) fn needed(&self, path: &Path) -> Result<Option<Region<'a>>> {
+        let Some((path, _)) = field_for(path) else { return Ok(None) };
+        self.find(&path.to_string())?.map(|at| self.region_of(at)).transpose()
+    }
+
+    /// Where each field is, by name.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`.
+    pub(crate) fn places(&self) -> Result<Vec<(&'a str, Region<'a>)>> {
+        (0..self.fields).map(|at| Ok((self.name(at)?, self.region_of(at)?))).collect()
     }
 
     /// The fields' paths, sorted by their bytes.
@@ -98,15 +132,19 @@ impl<'a> Fields<'a> {
     /// The field of this name, as [`Fields::names`] gives it.
     ///
     /// # Errors
-    /// `Corrupt`.
+    /// `Corrupt`, `Absent`.
     pub fn field(&self, name: &str) -> Result<Option<Field<'a>>> {
+        self.find(name)?.map(|at| self.at(at)).transpose()
+    }
+
+    fn find(&self, name: &str) -> Result<Option<u32>> {
         let (mut start, mut end) = (0, self.fields);
         while start < end {
             let middle = start + (end - start) / 2;
             match self.name(middle)?.cmp(name) {
                 std::cmp::Ordering::Less => start = middle + 1,
                 std::cmp::Ordering::Greater => end = middle,
-                std::cmp::Ordering::Equal => return self.at(middle).map(Some),
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
             }
         }
         Ok(None)
@@ -151,14 +189,20 @@ impl<'a> Fields<'a> {
 
     fn name(&self, at: u32) -> Result<&'a str> {
         let entry = HEADER_BYTES + at as usize * ENTRY_BYTES;
-        let name = self.bytes.slice(self.bytes.u64(entry)?, u64::from(self.bytes.u32(entry + 8)?))?;
-        std::str::from_utf8(name.raw()).map_err(|error| name.corrupt(0, error.to_string()))
+        let offset = self.bytes.u64(entry)?;
+        let name = self.region.bytes(offset, u64::from(self.bytes.u32(entry + 8)?))?;
+        std::str::from_utf8(name).map_err(|error| self.region.corrupt(offset, error.to_string()))
+    }
+
+    fn region_of(&self, at: u32) -> Result<Region<'a>> {
+        let entry = HEADER_BYTES + at as usize * ENTRY_BYTES;
+        self.region.part(self.bytes.u64(entry + 16)?, self.bytes.u64(entry + 24)?)
     }
 
     fn at(&self, at: u32) -> Result<Field<'a>> {
-        let entry = HEADER_BYTES + at as usize * ENTRY_BYTES;
-        let bytes = self.bytes.slice(self.bytes.u64(entry + 16)?, self.bytes.u64(entry + 24)?)?;
-        Field::open(bytes, self.points, self.clusters)
+        let region = self.region_of(at)?;
+        let base = region.file_range().start - self.region.file_range().start;
+        Field::open(Bytes::within(SECTION, base, region.all()?), self.points, self.clusters)
     }
 }
 

@@ -3,7 +3,10 @@ use roaring::RoaringBitmap;
 use serde_json::json;
 
 use super::*;
-use crate::payload::samples::{Sections, path, points};
+use crate::{
+    payload::samples::{Sections, path, points},
+    source::Region,
+};
 
 fn section(payloads: &[serde_json::Value], cluster_starts: &[u32]) -> Vec<u8> {
     let mut writer = FieldsWriter::new(cluster_starts);
@@ -14,14 +17,14 @@ fn section(payloads: &[serde_json::Value], cluster_starts: &[u32]) -> Vec<u8> {
 }
 
 fn touch_everything(bytes: &[u8], points: u32) {
-    let Ok(fields) = Fields::open(bytes, points) else { return };
+    let Ok(fields) = Fields::open(Region::whole(&bytes, SECTION), points) else { return };
     let _ = (fields.verify(), fields.describe());
     for name in fields.names().unwrap_or_default() {
         let Ok(Some(field)) = fields.field(name) else { continue };
         let _ = (field.present(), field.null(), field.other(), field.blank(), field.counts(|count| count > 0));
         if let Ok(Some(keywords)) = field.keywords() {
             let _ = keywords.get("red");
-            let _ = keywords.each(|_, slot| slot.clusters(&[0, 2, 4]).map(drop));
+            let _ = keywords.each("", |_, slot| slot.clusters(&[0, 2, 4]).map(drop));
         }
         for column in [field.integers(), field.floats(), field.datetimes()].into_iter().flatten().flatten() {
             let _ = (column.find(|key| key < 1 << 63, |_| true), column.find_i64(1));
@@ -93,7 +96,7 @@ proptest! {
 #[test]
 fn no_points_have_no_fields() {
     let bytes = section(&[], &[]);
-    let fields = Fields::open(&bytes, 0).unwrap();
+    let fields = Fields::open(Region::whole(&bytes, SECTION), 0).unwrap();
     fields.verify().unwrap();
     assert!(fields.names().unwrap().is_empty());
     assert!(matches!(fields.lookup(&Path::key("a")).unwrap(), Lookup::Absent));
@@ -102,7 +105,7 @@ fn no_points_have_no_fields() {
 #[test]
 fn names_are_paths() {
     let bytes = section(&[json!({"a": {"b": 1, "c.d": []}, "l": [{"x": 1}, [{"y": null}]], "q\"": {"z": 1}})], &[]);
-    let fields = Fields::open(&bytes, 1).unwrap();
+    let fields = Fields::open(Region::whole(&bytes, SECTION), 1).unwrap();
     assert_eq!(
         fields.names().unwrap(),
         ["a", "a.\"c.d\"", "a.b", "l", "l[].x", "l[][].y", "q\""].map(str::to_owned)[..6]
@@ -117,7 +120,7 @@ fn cluster_summaries_are_those_of_the_points() {
         .map(|i| if i / 100 % 5 == 0 { json!({}) } else { json!({"k": kind(i), "n": i, "f": -f64::from(i) - 0.5}) })
         .collect();
     let bytes = section(&payloads, &starts);
-    let fields = Fields::open(&bytes, 60_000).unwrap();
+    let fields = Fields::open(Region::whole(&bytes, SECTION), 60_000).unwrap();
     fields.verify().unwrap();
     let slot = fields.field("k").unwrap().unwrap().keywords().unwrap().unwrap().get("even").unwrap().unwrap();
     let expected: RoaringBitmap = (200..400).filter(|cluster| cluster % 5 != 0).collect();
@@ -134,7 +137,7 @@ fn cluster_summaries_are_those_of_the_points() {
 fn clusters_may_be_empty() {
     let starts = [0, 0, 1, 1, 1];
     let bytes = section(&[json!({"n": 5}), json!({"n": 7})], &starts);
-    let fields = Fields::open(&bytes, 2).unwrap();
+    let fields = Fields::open(Region::whole(&bytes, SECTION), 2).unwrap();
     fields.verify().unwrap();
     let column = fields.field("n").unwrap().unwrap().integers().unwrap().unwrap();
     let bounds: Vec<_> = (0..6).map(|cluster| column.integer_bounds(cluster)).collect();

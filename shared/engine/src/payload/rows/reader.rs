@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use roaring::RoaringBitmap;
+
 use super::{BLOCK_BYTES_MAX, ENTRY_BYTES, HEADER_BYTES, SECTION};
-use crate::{Result, payload::bytes::Bytes};
+use crate::{Error, Result, payload::bytes::Bytes, source::Region};
 
 /// The section's reader.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +13,7 @@ pub struct Rows<'a> {
     points: u32,
     blocks: u32,
     table: Bytes<'a>,
-    stored: Bytes<'a>,
+    stored: Region<'a>,
 }
 
 /// One unpacked block.
@@ -24,26 +26,66 @@ struct Block<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Opens the section of a segment of `points` points, in constant time.
+    /// Opens the section of a segment of `points` points, in constant time. Reads the table of its blocks.
     ///
     /// # Errors
-    /// `Corrupt` when the sizes contradict one another.
-    pub fn open(bytes: &'a [u8], points: u32) -> Result<Self> {
-        let bytes = Bytes::new(SECTION, bytes);
-        let (found, blocks) = (bytes.u32(0)?, bytes.u32(4)?);
+    /// `Corrupt` when the sizes contradict one another, `Absent`.
+    pub(crate) fn open(region: Region<'a>, points: u32) -> Result<Self> {
+        let header = Bytes::new(SECTION, region.bytes(0, HEADER_BYTES as u64)?);
+        let (found, blocks) = (header.u32(0)?, header.u32(4)?);
         if found != points {
-            return Err(bytes.corrupt(0, format!("{found} rows, the segment has {points} points")));
+            return Err(header.corrupt(0, format!("{found} rows, the segment has {points} points")));
         }
         if blocks > points || (blocks == 0 && points > 0) {
-            return Err(bytes.corrupt(4, format!("{blocks} blocks of {points} rows")));
+            return Err(header.corrupt(4, format!("{blocks} blocks of {points} rows")));
         }
-        let table = bytes.slice(HEADER_BYTES as u64, u64::from(blocks) * ENTRY_BYTES as u64)?;
-        let rows = Self { points, blocks, table, stored: bytes.tail(HEADER_BYTES + table.len())? };
+        let table_end = HEADER_BYTES as u64 + u64::from(blocks) * ENTRY_BYTES as u64;
+        let table = Bytes::new(SECTION, region.bytes(0, table_end)?).tail(HEADER_BYTES)?;
+        let stored = region.part(table_end, region.len() - table_end)?;
+        let rows = Self { points, blocks, table, stored };
         let end = if blocks == 0 { 0 } else { rows.end(blocks - 1)? };
-        if end != rows.stored.len() as u64 {
-            return Err(bytes.corrupt(4, format!("{} bytes of blocks, {end} in the table", rows.stored.len())));
+        if end != stored.len() {
+            return Err(header.corrupt(4, format!("{} bytes of blocks, {end} in the table", stored.len())));
         }
         Ok(rows)
+    }
+
+    /// What [`Rows::open`] reads of a section that begins with `header`: from its first byte on.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn head_bytes(region: Region<'a>) -> Result<u64> {
+        let blocks = Bytes::new(SECTION, region.bytes(0, HEADER_BYTES as u64)?).u32(4)?;
+        Ok((HEADER_BYTES as u64 + u64::from(blocks) * ENTRY_BYTES as u64).min(region.len()))
+    }
+
+    /// The stored block of a row: what [`Rows::get`] reads.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn stored(&self, ordinal: u32) -> Result<Region<'a>> {
+        let at = self.block_of(ordinal)?;
+        let start = if at == 0 { 0 } else { self.end(at - 1)? };
+        let len = self.end(at)?.checked_sub(start);
+        let entry = at as usize * ENTRY_BYTES;
+        self.stored.part(start, len.ok_or_else(|| self.table.corrupt(entry, "a block of negative size"))?)
+    }
+
+    /// Checks that the blocks of all these rows are at hand, so that who brings them brings them at once.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`, which names all that are not.
+    pub(crate) fn at_hand(&self, ordinals: &RoaringBitmap) -> Result<()> {
+        let mut absent = Vec::new();
+        let mut ordinals = ordinals.iter();
+        while let Some(ordinal) = ordinals.next() {
+            let stored = self.stored(ordinal)?;
+            if !stored.is_at_hand() {
+                absent.push(stored.file_range());
+            }
+            ordinals.advance_to(self.first(self.block_of(ordinal)? + 1)?.max(ordinal));
+        }
+        if absent.is_empty() { Ok(()) } else { Err(Error::Absent(absent)) }
     }
 
     /// The JSON text of a row's object; `{}` when it has no payload.
@@ -139,7 +181,8 @@ impl<'a> Rows<'a> {
         let start = if at == 0 { 0 } else { self.end(at - 1)? };
         let stored = self.end(at)?.checked_sub(start);
         let stored = stored.ok_or_else(|| self.table.corrupt(entry, "a block of negative size"))?;
-        let stored = self.stored.slice(start, stored)?;
+        let base = HEADER_BYTES as u64 + self.table.len() as u64 + start;
+        let stored = Bytes::within(SECTION, base, self.stored.bytes(start, stored)?);
         let size = self.table.u32(entry + 4)? as usize;
         if size > BLOCK_BYTES_MAX || u64::from(rows) * 4 > size as u64 {
             return Err(self.table.corrupt(entry, format!("{rows} rows in {size} bytes")));

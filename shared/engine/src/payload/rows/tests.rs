@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Error, Result};
+use crate::{Error, Result, source::Region};
 
 fn section(rows: &[String]) -> Vec<u8> {
     let mut writer = RowsWriter::new();
@@ -18,7 +18,7 @@ fn row() -> impl Strategy<Value = String> {
 }
 
 fn touch_everything(bytes: &[u8], points: u32) {
-    if let Ok(rows) = Rows::open(bytes, points) {
+    if let Ok(rows) = Rows::open(Region::whole(&bytes, SECTION), points) {
         let _ = rows.verify();
         for ordinal in 0..points + 2 {
             let _ = rows.get(ordinal);
@@ -34,7 +34,7 @@ proptest! {
     fn rows_come_back(given in proptest::collection::vec(row(), 0..60), step in 1usize..9) {
         let bytes = section(&given);
         let points = u32::try_from(given.len()).unwrap();
-        let rows = Rows::open(&bytes, points).unwrap();
+        let rows = Rows::open(Region::whole(&bytes, SECTION), points).unwrap();
         rows.verify().unwrap();
         for (ordinal, row) in (0..).zip(&given) {
             prop_assert_eq!(&rows.get(ordinal).unwrap(), row);
@@ -68,11 +68,11 @@ proptest! {
 #[test]
 fn no_rows_and_one_row_work() {
     let none = section(&[]);
-    Rows::open(&none, 0).unwrap().verify().unwrap();
-    assert!(Rows::open(&none, 0).unwrap().get(0).is_err());
+    Rows::open(Region::whole(&none, SECTION), 0).unwrap().verify().unwrap();
+    assert!(Rows::open(Region::whole(&none, SECTION), 0).unwrap().get(0).is_err());
     let one = section(&["{}".to_owned()]);
-    assert_eq!(Rows::open(&one, 1).unwrap().get(0).unwrap(), "{}");
-    assert!(Rows::open(&one, 2).is_err());
+    assert_eq!(Rows::open(Region::whole(&one, SECTION), 1).unwrap().get(0).unwrap(), "{}");
+    assert!(Rows::open(Region::whole(&one, SECTION), 2).is_err());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_row_at_the_limit_is_kept_and_one_above_is_refused() {
     let row = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     let large = [row(PAYLOAD_BYTES_MAX), "{}".to_owned(), row(ROW_BYTES_MAX), row(100)];
     let bytes = section(&large);
-    let rows = Rows::open(&bytes, 4).unwrap();
+    let rows = Rows::open(Region::whole(&bytes, SECTION), 4).unwrap();
     rows.verify().unwrap();
     for (ordinal, row) in (0..).zip(&large) {
         assert!(rows.get(ordinal).unwrap() == *row);
@@ -93,7 +93,7 @@ fn a_row_at_the_limit_is_kept_and_one_above_is_refused() {
 fn a_block_that_claims_to_be_huge_is_refused_before_it_is_unpacked() {
     let mut bytes = section(&["{}".to_owned(), "{\"a\":1}".to_owned()]);
     bytes[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&u32::MAX.to_le_bytes());
-    let error = Rows::open(&bytes, 2).unwrap().get(0).unwrap_err();
+    let error = Rows::open(Region::whole(&bytes, SECTION), 2).unwrap().get(0).unwrap_err();
     assert!(error.to_string().contains("4294967295"), "{error}");
 }
 
@@ -101,7 +101,7 @@ fn a_block_that_claims_to_be_huge_is_refused_before_it_is_unpacked() {
 fn a_visitor_can_stop() {
     let bytes = section(&vec!["{}".to_owned(); 10]);
     let mut seen = 0;
-    let result: Result<()> = Rows::open(&bytes, 10).unwrap().each(0..10, |_, _| {
+    let result: Result<()> = Rows::open(Region::whole(&bytes, SECTION), 10).unwrap().each(0..10, |_, _| {
         seen += 1;
         if seen == 3 { Err(Error::Cancelled) } else { Ok(()) }
     });

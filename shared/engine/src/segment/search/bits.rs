@@ -11,11 +11,11 @@ const BITMAP_BYTES: usize = 8_192;
 const BITMAP_FROM: usize = 4_096;
 
 /// One bit per point.
-pub(super) struct Bits(Vec<u64>);
+pub(in crate::segment) struct Bits(Vec<u64>);
 
 impl Bits {
     /// The bits of those `ordinals` that are below `points`.
-    pub(super) fn new(ordinals: &RoaringBitmap, points: u32) -> Self {
+    pub(in crate::segment) fn new(ordinals: &RoaringBitmap, points: u32) -> Self {
         let mut words = vec![0u64; (points as usize).div_ceil(64)];
         // A bitmap's serialised form has its dense containers as plain words, which are copied; there is no other way to
         // get at them. Not worth it for few ordinals, and a form that is not understood is read one by one.

@@ -1,23 +1,35 @@
 //! One query, one segment: which plan, and the plans.
 
-mod bits;
+mod allowed;
+pub(super) mod bits;
 pub(super) mod nearest;
-mod outward;
+pub(super) mod outward;
 mod plan;
+mod ranges;
 pub(super) mod rescore;
 mod scan;
 mod walk;
 
-use cairn_model::{Datatype, QuantizationSearch, SearchParams, Usage, VectorQuery};
-use roaring::RoaringBitmap;
+use cairn_model::{Datatype, Filter, QuantizationSearch, SearchParams, Usage, VectorQuery};
+use rayon::prelude::*;
 
+pub(super) use self::allowed::Allowed;
 use self::plan::Plan;
+pub use self::ranges::Along;
 
 use super::{
     Segment,
-    vectors::{Exact, check, unit},
+    originals::Exact,
+    vectors::{check, unit},
 };
-use crate::{Result, Watch, hot::Hot};
+use crate::{
+    Result, Watch,
+    hot::Hot,
+    payload::{Doubt, View},
+};
+
+/// Rows in doubt that are read at once: about as many as a walk would keep.
+const ROWS_READ: u64 = 1_024;
 
 /// One hit inside a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,12 +51,12 @@ pub enum Strategy {
     Hot,
     /// Allowed points of the nearest clusters, outward from the query.
     Clusters,
-    /// The graph of the allowed points: through those that are not, to those beyond.
-    TwoHop,
     /// All allowed points' codes, then rescoring.
     Scan,
     /// Exact distances to all allowed points.
     Exact,
+    /// The codes of the clusters that probably hold the nearest points, of a segment that lies far away.
+    Ranges,
     /// Nothing matched the filter.
     Nothing,
 }
@@ -56,9 +68,9 @@ impl Strategy {
         Self::FilteredGraph,
         Self::Hot,
         Self::Clusters,
-        Self::TwoHop,
         Self::Scan,
         Self::Exact,
+        Self::Ranges,
         Self::Nothing,
     ];
 
@@ -70,9 +82,9 @@ impl Strategy {
             Self::FilteredGraph => "filtered_graph",
             Self::Hot => "hot",
             Self::Clusters => "clusters",
-            Self::TwoHop => "two_hop",
             Self::Scan => "scan",
             Self::Exact => "exact",
+            Self::Ranges => "ranges",
             Self::Nothing => "nothing",
         }
     }
@@ -115,18 +127,65 @@ impl Segment {
         self.search_in(query, (None, strategy), watch)
     }
 
+    /// As [`Segment::search`] for each of `queries`, on the threads of the current rayon pool. A filter that several of them have is evaluated
+    /// once. With `hot` as [`Segment::search_hot`].
+    ///
+    /// # Errors
+    /// As [`Segment::search`], of any of the queries.
+    pub fn search_batch(&self, queries: &[VectorQuery], hot: Option<&Hot>, watch: &dyn Watch) -> Result<Vec<Found>> {
+        let hot = hot.filter(|hot| hot.len() == self.len());
+        let mut groups: Vec<(Option<&Filter>, Vec<usize>)> = Vec::new();
+        for (at, query) in queries.iter().enumerate() {
+            let filter = query.filter.as_ref();
+            match groups.iter_mut().find(|(known, _)| *known == filter) {
+                Some((_, queries)) => queries.push(at),
+                None => groups.push((filter, vec![at])),
+            }
+        }
+        let view = self.view()?;
+        let answer = |at: usize, filtered: &Filtered<'_>| -> Result<(usize, Found)> {
+            Ok((at, self.answer(&queries[at], filtered, (hot, None), watch)?))
+        };
+        let group = |(filter, group): (Option<&Filter>, Vec<usize>)| -> Result<Vec<(usize, Found)>> {
+            let doubt = doubt(filter, &view, watch)?;
+            match group[..] {
+                // Most requests are one query, whose filter is perhaps not settled at all.
+                [at] => Ok(vec![answer(at, &doubt.into())?]),
+                _ => {
+                    let filtered = match doubt {
+                        Some(doubt) => Filtered::Settled(Allowed::new(doubt.settle()?, self.len())),
+                        None => Filtered::All,
+                    };
+                    group.par_iter().map(|&at| answer(at, &filtered)).collect()
+                }
+            }
+        };
+        let parts: Vec<Vec<(usize, Found)>> = groups.into_par_iter().map(group).collect::<Result<_>>()?;
+        let mut found = parts.concat();
+        found.sort_unstable_by_key(|&(at, _)| at);
+        Ok(found.into_iter().map(|(_, found)| found).collect())
+    }
+
     fn search_in(
         &self,
         query: &VectorQuery,
+        plan: (Option<&Hot>, Option<Strategy>),
+        watch: &dyn Watch,
+    ) -> Result<Found> {
+        let view = self.view()?;
+        self.answer(query, &doubt(query.filter.as_ref(), &view, watch)?.into(), plan, watch)
+    }
+
+    fn answer(
+        &self,
+        query: &VectorQuery,
+        filtered: &Filtered<'_>,
         (hot, strategy): (Option<&Hot>, Option<Strategy>),
         watch: &dyn Watch,
     ) -> Result<Found> {
         check(&query.vector, self.params().size as usize)?;
         let unit = unit(&query.vector, self.params().distance);
         let coded = unit.as_deref().unwrap_or(&query.vector);
-        let allowed = self.allowed(query.filter.as_ref(), watch)?;
-        // What all points pass is no filter.
-        let allowed = allowed.filter(|allowed| allowed.len() < u64::from(self.len()));
         let mut search = Search {
             segment: self,
             exact: self.exact(&query.vector, coded)?,
@@ -137,7 +196,14 @@ impl Segment {
             watch,
             scored: 0,
         };
-        let (mut hits, strategy) = search.run(allowed.as_ref(), query.params, strategy)?;
+        let (mut hits, strategy) = match filtered {
+            Filtered::All => match self.living() {
+                Some(living) => search.living(living, query.params, strategy)?,
+                None => search.run(None, query.params, strategy)?,
+            },
+            Filtered::Settled(allowed) => search.run(allowed.as_ref(), query.params, strategy)?,
+            Filtered::Doubtful(doubt) => search.doubtful(doubt, query.params, strategy)?,
+        };
         if let Some(threshold) = query.score_threshold {
             let metric = self.params().distance;
             hits.retain(|hit| metric.passes(metric.score(hit.distance), threshold));
@@ -169,6 +235,27 @@ impl Segment {
     }
 }
 
+/// A filter's answer, as far as it is known when a search begins.
+enum Filtered<'a> {
+    /// There is no filter.
+    All,
+    /// `None` where all points pass.
+    Settled(Option<Allowed>),
+    /// Not asked yet of the rows.
+    Doubtful(Box<Doubt<'a>>),
+}
+
+impl<'a> From<Option<Doubt<'a>>> for Filtered<'a> {
+    fn from(doubt: Option<Doubt<'a>>) -> Self {
+        doubt.map_or(Self::All, |doubt| Self::Doubtful(Box::new(doubt)))
+    }
+}
+
+/// What the indexes know about a filter, if there is one.
+fn doubt<'a>(filter: Option<&'a Filter>, view: &View<'a>, watch: &'a dyn Watch) -> Result<Option<Doubt<'a>>> {
+    filter.filter(|filter| !filter.is_empty()).map(|filter| Doubt::new(filter, view, watch)).transpose()
+}
+
 /// One query on its way through one segment.
 struct Search<'a> {
     segment: &'a Segment,
@@ -184,9 +271,52 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Rows are read only where a walk that reads few of them will not do.
+    fn doubtful(
+        &mut self,
+        doubt: &Doubt<'_>,
+        params: SearchParams,
+        strategy: Option<Strategy>,
+    ) -> Result<(Vec<Hit>, Strategy)> {
+        if doubt.rows() > ROWS_READ
+            && strategy.is_none()
+            && !params.exact
+            && let Some(hits) = self.doubtful_graph(doubt, params)?
+        {
+            return Ok((hits, Strategy::FilteredGraph));
+        }
+        let allowed = Allowed::new(doubt.settle()?, self.segment.len());
+        self.run(allowed.as_ref(), params, strategy)
+    }
+
+    /// Without a filter, of a segment that has dead points. While they are few, a walk goes on as if there were none, a little wider,
+    /// and they are dropped at its end: to plan for them as for a filter would cost more than they do.
+    fn living(
+        &mut self,
+        living: &Allowed,
+        params: SearchParams,
+        strategy: Option<Strategy>,
+    ) -> Result<(Vec<Hit>, Strategy)> {
+        let Some(ef) = self.living_ef(living.set().len(), params, strategy) else {
+            return self.run(Some(living), params, strategy);
+        };
+        let (walked, strategy) = match self.hot {
+            Some(hot) => {
+                let hits = self.expanded(hot, Some(living.bits()), ef)?;
+                ((hits.len() >= self.k).then_some(hits), Strategy::Hot)
+            }
+            None => (self.filtered_graph(living.bits(), ef)?, Strategy::Graph),
+        };
+        match walked {
+            Some(hits) => Ok((hits, strategy)),
+            // All around the query is dead.
+            None => self.matches_alone(Some(living)),
+        }
+    }
+
     fn run(
         &mut self,
-        allowed: Option<&RoaringBitmap>,
+        allowed: Option<&Allowed>,
         params: SearchParams,
         strategy: Option<Strategy>,
     ) -> Result<(Vec<Hit>, Strategy)> {
@@ -194,28 +324,46 @@ impl Search<'_> {
         let mut strategy = plan.strategy();
         let hits = match (plan, self.hot) {
             (Plan::Nothing, _) => Vec::new(),
-            (Plan::Exact, _) => self.exhaustive(allowed)?,
-            (Plan::Scan, _) => self.scan(allowed)?,
+            (Plan::Exact, _) => self.exhaustive(allowed.map(Allowed::set))?,
+            (Plan::Scan, _) => self.scan(allowed.map(Allowed::set))?,
             (Plan::Graph, Some(hot)) => {
                 strategy = Strategy::Hot;
                 self.expanded(hot, None, self.ef(params))?
             }
-            (Plan::FilteredGraph { bits, ef }, Some(hot)) => {
-                strategy = Strategy::Hot;
-                let matching = allowed.map_or(1, RoaringBitmap::len);
-                self.expanded(hot, Some(&bits), widened(ef, matching, self.segment.len()))?
+            (Plan::Graph, None) => self.graph(self.ef(params))?,
+            (Plan::FilteredGraph { ef }, hot) => {
+                let walked = match (hot, allowed) {
+                    (_, None) => Some(self.graph(ef)?),
+                    (Some(hot), Some(allowed)) => {
+                        strategy = Strategy::Hot;
+                        let share = plan::share(allowed.set().len(), self.segment.len());
+                        let hits = self.expanded(hot, Some(allowed.bits()), self.hot_ef(params, ef, share))?;
+                        (hits.len() >= self.k).then_some(hits)
+                    }
+                    (None, Some(allowed)) => self.filtered_graph(allowed.bits(), ef)?,
+                };
+                match walked {
+                    Some(hits) => hits,
+                    None => return self.matches_alone(allowed),
+                }
             }
-            (Plan::Graph, None) => self.graph(None, self.ef(params))?,
-            (Plan::FilteredGraph { bits, ef }, None) => self.graph(Some(&bits), ef)?,
-            (Plan::Clusters { bits, open }, _) => self.outward(&bits, open)?,
-            (Plan::TwoHop { bits, open, ef }, _) => self.two_hop(&bits, open, ef)?,
+            (Plan::Clusters { open }, _) => match allowed {
+                Some(allowed) => self.outward(allowed.bits(), open)?,
+                None => self.scan(None)?,
+            },
         };
         Ok((hits, strategy))
     }
-}
 
-/// Candidates to keep so that about `ef` of them are allowed.
-fn widened(ef: usize, matching: u64, points: u32) -> usize {
-    let wide = (ef as u64).saturating_mul(u64::from(points)).div_ceil(matching.max(1));
-    usize::try_from(wide).unwrap_or(usize::MAX)
+    /// For filters that leave less around the query than was thought: outward by cluster, or all of them.
+    fn matches_alone(&mut self, allowed: Option<&Allowed>) -> Result<(Vec<Hit>, Strategy)> {
+        match (self.segment.ranking(), allowed) {
+            (Some(ranking), Some(allowed)) => {
+                let open = outward::open(allowed.bits(), ranking, self.coded);
+                Ok((self.outward(allowed.bits(), open)?, Strategy::Clusters))
+            }
+            _ if self.segment.codec.is_some() => Ok((self.scan(allowed.map(Allowed::set))?, Strategy::Scan)),
+            _ => Ok((self.exhaustive(allowed.map(Allowed::set))?, Strategy::Exact)),
+        }
+    }
 }

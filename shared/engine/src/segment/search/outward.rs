@@ -10,13 +10,13 @@ use super::{
     bits::Bits,
     nearest::Candidate,
     rescore::hits,
-    scan::Batch,
+    scan::{Batch, score},
     walk::{ByCode, ByOriginal},
 };
 use crate::{
-    Error, Result,
+    Result, Watch,
     graph::Scorer,
-    segment::ranking::{Ranking, Reach},
+    segment::ranking::{Ranking, Reach, tail},
 };
 
 /// Clusters are taken in the order of their mean distance less so many units: those whose points scatter come earlier.
@@ -31,12 +31,13 @@ const MISSED: f32 = 0.002;
 const TAILS: f32 = 1.6;
 /// At least so many times the square root of the points that match are scored, whatever is expected.
 const SCORED_PER_ROOT: f32 = 40.0;
-/// Scored points between two estimates of what is missing, at least.
-const ESTIMATE_EVERY: usize = 64;
+/// Between two estimates of what is missing, the scored points grow by one part in so many, and by so many at least.
+const ESTIMATE_EVERY: usize = 16;
+const ESTIMATE_MIN: usize = 64;
 
 /// A cluster that is not scored yet.
 #[derive(Clone, Copy)]
-pub(super) struct Open {
+pub(in crate::segment) struct Open {
     /// Its ordinals.
     pub(super) start: u32,
     pub(super) end: u32,
@@ -53,75 +54,72 @@ impl Open {
     }
 }
 
+/// All clusters, with what matches in each, in no order, for a query as the codec takes it.
+pub(in crate::segment) fn open(bits: &Bits, ranking: &Ranking, coded: &[f32]) -> Vec<Open> {
+    let open = |(cluster, reach)| {
+        let Range { start, end } = ranking.ordinals(cluster);
+        Open { start, end, matches: bits.count(start..end), reach }
+    };
+    (0..).zip(ranking.reaches(coded)).map(open).collect()
+}
+
 impl Search<'_> {
-    /// How many missing hits end a search.
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    fn missed(&self) -> f32 {
-        MISSED * self.k as f32
-    }
-
-    /// All clusters, with what matches in each, in no order.
-    pub(super) fn open(&self, bits: &Bits, ranking: &Ranking) -> Vec<Open> {
-        let open = |(cluster, reach)| {
-            let Range { start, end } = ranking.ordinals(cluster);
-            Open { start, end, matches: bits.count(start..end), reach }
-        };
-        (0..).zip(ranking.reaches(self.coded)).map(open).collect()
-    }
-
     /// Scores matching points outward from the query, by codes and then more exactly, or by originals where there are
     /// no codes.
     pub(super) fn outward(&mut self, bits: &Bits, open: Vec<Open>) -> Result<Vec<Hit>> {
         if self.segment.codec.is_none() {
             let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
-            let found = self.clusters(&mut scorer, bits, open, self.k);
+            let found = clusters(&mut scorer, (bits, open), (self.k, self.k), self.watch);
             let ByOriginal { scored, failed, .. } = scorer;
             self.scored += scored;
             return failed.map_or(Ok(hits(found?)), Err);
         }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
-        let found = self.clusters(&mut scorer, bits, open, self.coarse_count())?;
+        let found = clusters(&mut scorer, (bits, open), (self.k, self.coarse_count()), self.watch)?;
         self.scored += scorer.scored;
         self.rescore(found, &codes)
     }
+}
 
-    fn clusters(
-        &self,
-        scorer: &mut impl Scorer,
-        bits: &Bits,
-        mut open: Vec<Open>,
-        size: usize,
-    ) -> Result<Vec<Candidate>> {
-        open.retain(|open| open.matches > 0);
-        let mut order = Order { sorted: 0 };
-        let mut batch = Batch::new(size);
-        let mut ordinals = Vec::new();
-        let mut deviation = Deviation { squares: DEVIATION * DEVIATION_WEIGHT, weight: DEVIATION_WEIGHT };
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a rough count")]
-        let mut until_estimate = {
-            let matches: u64 = open.iter().map(|open| u64::from(open.matches)).sum();
-            (SCORED_PER_ROOT * (matches as f32).sqrt()) as isize
-        };
-        for at in 0..open.len() {
-            order.reach(&mut open, at);
-            let Open { start, end, reach, .. } = open[at];
-            ordinals.clear();
-            bits.each(start..end, |ordinal| ordinals.push(ordinal));
-            self.score(scorer, &ordinals, &mut batch)?;
-            deviation.learn(reach, &batch.distances);
-            until_estimate -= isize::try_from(ordinals.len()).map_err(|_| Error::corrupt("clusters", 0, "too long"))?;
-            if until_estimate <= 0 {
-                let left = &open[at + 1..];
-                if deviation.expected(left, batch.nearest.kth(self.k)) < self.missed() {
-                    break;
-                }
-                // An estimate looks at every cluster that is left, which should cost less than the scoring.
-                until_estimate = isize::try_from(left.len().max(ESTIMATE_EVERY)).unwrap_or(isize::MAX);
+/// The `size` nearest matches by `scorer`, sorted, of which the first `k` matter, as far as the search goes.
+pub(in crate::segment) fn clusters(
+    scorer: &mut impl Scorer,
+    (bits, mut open): (&Bits, Vec<Open>),
+    (k, size): (usize, usize),
+    watch: &dyn Watch,
+) -> Result<Vec<Candidate>> {
+    open.retain(|open| open.matches > 0);
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let missed = MISSED * k as f32;
+    let mut order = Order { sorted: 0 };
+    let mut batch = Batch::new(size);
+    let mut ordinals = Vec::new();
+    let mut deviation = Deviation { squares: DEVIATION * DEVIATION_WEIGHT, weight: DEVIATION_WEIGHT };
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rough")]
+    let mut until_estimate = {
+        let matches: u64 = open.iter().map(|open| u64::from(open.matches)).sum();
+        (SCORED_PER_ROOT * (matches as f32).sqrt()) as usize
+    };
+    let mut scored = 0;
+    for at in 0..open.len() {
+        order.reach(&mut open, at);
+        let Open { start, end, reach, .. } = open[at];
+        ordinals.clear();
+        bits.each(start..end, |ordinal| ordinals.push(ordinal));
+        score((scorer, &mut batch), &ordinals, watch)?;
+        deviation.learn(reach, &batch.distances);
+        scored += ordinals.len();
+        if scored >= until_estimate {
+            let left = &open[at + 1..];
+            if deviation.expected(left, batch.nearest.kth(k)) < missed {
+                break;
             }
+            // An estimate looks at every cluster that is left and at every candidate, which should cost little beside the scoring.
+            until_estimate = scored + left.len().max(scored / ESTIMATE_EVERY).max(ESTIMATE_MIN);
         }
-        Ok(batch.nearest.sorted())
     }
+    Ok(batch.nearest.sorted())
 }
 
 /// Sorts clusters as far as they are wanted: a search mostly needs few of many.
@@ -182,10 +180,4 @@ impl Deviation {
             })
             .sum()
     }
-}
-
-/// The share of a normal distribution that lies more than `x` standard deviations below its mean, for `x` at least 0:
-/// an approximation within a few percent, which is far better than the data are normal.
-fn tail(x: f32) -> f32 {
-    0.5 * (-0.717 * x - 0.416 * x * x).exp()
 }

@@ -1,9 +1,12 @@
 //! Which plan searches, and how wide.
 
 use cairn_model::{Preset, SearchParams};
-use roaring::RoaringBitmap;
 
-use super::{Search, Strategy, bits::Bits, outward::Open};
+use super::{
+    Search, Strategy,
+    allowed::Allowed,
+    outward::{Open, open},
+};
 use crate::{Error, Result};
 
 /// `ef` where neither the request nor `k` asks for more and nothing was measured.
@@ -21,25 +24,29 @@ const COARSE_PER_HIT: usize = 2;
 
 /// A point scored in a walk: its code is anywhere in memory, and its place in the pool has to be found.
 const COST_WALKED: f64 = 2.0;
-/// Points that a walk scores per point of its pool.
+/// Points that a walk scores per point of its pool, where nothing was measured.
 const WALKED_PER_EF: f64 = 8.5;
-/// A point of the pool in a walk through two hops, with all the lists that are read for it.
-const COST_TWO_HOP: f64 = 120.0;
+/// A point scored outward, with what it takes to choose its cluster and to know when to stop.
+const COST_OUTWARD: f64 = 1.15;
 /// A cluster that is ranked.
 const COST_RANKED: f64 = 1.0;
-/// A search outward scores about so many times the square root of the points that match.
+/// A search outward scores about so many times the square root of the points that match, where nothing was measured.
 const OUTWARD_PER_ROOT: f64 = 56.0;
 /// Points in the clusters around the query from which the density of matches there is taken, as a multiple of `ef`.
 const NEIGHBOURHOOD_PER_EF: usize = 4;
 /// Fewer matching points are scored at once: no plan could save what choosing it costs.
 const SCAN_POINTS_MIN: u64 = 512;
-/// The densities of matches around the query between which two hops lead somewhere, and are needed.
-const TWO_HOP_DENSITY: std::ops::Range<f64> = 0.02..0.5;
-/// What a walk with a filter keeps at least: per hit, and in all.
-const FILTERED_PER_HIT: usize = 8;
-const FILTERED_MIN: usize = 96;
-/// What a walk through two hops keeps at least, per hit.
-const TWO_HOP_PER_HIT: usize = 10;
+/// Allowed points per hit that a walk with a filter has to come back with: fewer, and the filter leaves less around the query than was thought.
+pub(super) const KEPT_PER_HIT: usize = 2;
+/// A share of points that count below which dead points are planned for as a filter is.
+const LIVING_MIN: f64 = 0.5;
+/// Points that count which a walk past dead ones should come back with beyond those that it has to: dead ones are not spread evenly.
+const LIVING_MORE: usize = 4;
+/// What a walk with a filter over the graph as it is expanded in memory keeps at least: per hit, and in all.
+const HOT_PER_HIT: usize = 8;
+const HOT_MIN: usize = 96;
+/// The widest walk with a filter; where more would be needed, looking at matches alone is cheaper.
+pub(super) const FILTERED_EF_MAX: usize = 1_024;
 
 /// A plan with what it needs.
 pub(super) enum Plan {
@@ -47,9 +54,8 @@ pub(super) enum Plan {
     Exact,
     Scan,
     Graph,
-    FilteredGraph { bits: Bits, ef: usize },
-    Clusters { bits: Bits, open: Vec<Open> },
-    TwoHop { bits: Bits, open: Vec<Open>, ef: usize },
+    FilteredGraph { ef: usize },
+    Clusters { open: Vec<Open> },
 }
 
 impl Plan {
@@ -61,7 +67,6 @@ impl Plan {
             Self::Graph => Strategy::Graph,
             Self::FilteredGraph { .. } => Strategy::FilteredGraph,
             Self::Clusters { .. } => Strategy::Clusters,
-            Self::TwoHop { .. } => Strategy::TwoHop,
         }
     }
 }
@@ -70,12 +75,12 @@ impl Search<'_> {
     /// The plan for `allowed` points, or all; `strategy` where the caller chose one.
     pub(super) fn plan(
         &self,
-        allowed: Option<&RoaringBitmap>,
+        allowed: Option<&Allowed>,
         params: SearchParams,
         strategy: Option<Strategy>,
     ) -> Result<Plan> {
         let Some(allowed) = allowed else { return Ok(self.unfiltered(params, strategy)) };
-        let matching = allowed.len();
+        let matching = allowed.set().len();
         if matching == 0 {
             return Ok(Plan::Nothing);
         }
@@ -92,18 +97,35 @@ impl Search<'_> {
         if self.watch.cancelled() {
             return Err(Error::Cancelled);
         }
-        let bits = Bits::new(allowed, self.segment.len());
-        let mut open = self.segment.ranking().map(|ranking| self.open(&bits, ranking));
-        let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_deref_mut(), params));
+        let mut open = self.segment.ranking().map(|ranking| open(allowed.bits(), ranking, self.coded));
+        let density = self.density(params, matching, open.as_deref_mut());
+        let ef = self.filtered_ef(params, (share(matching, self.segment.len()), density));
+        let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_deref(), ef));
         Ok(match (strategy, open) {
             (Strategy::Scan, _) => self.scan_of_all(),
-            (Strategy::Clusters, Some(open)) => Plan::Clusters { bits, open },
-            (Strategy::TwoHop, Some(open)) => {
-                let ef = self.filtered_ef(params, matching).max(self.k.saturating_mul(TWO_HOP_PER_HIT));
-                Plan::TwoHop { bits, open, ef }
-            }
-            _ => Plan::FilteredGraph { bits, ef: self.filtered_ef(params, matching) },
+            (Strategy::Clusters, Some(open)) => Plan::Clusters { open },
+            _ => Plan::FilteredGraph { ef },
         })
+    }
+
+    /// The width of a walk without a filter in a segment of which only so many points count; `None` where they are better treated as what a
+    /// filter lets pass.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an estimate"
+    )]
+    pub(super) fn living_ef(&self, living: u64, params: SearchParams, strategy: Option<Strategy>) -> Option<usize> {
+        let points = self.segment.len();
+        let share = share(living, points);
+        let unplanned = !params.exact && living > EXACT_POINTS_MAX && !self.is_few(living) && share >= LIVING_MIN;
+        let walks = match strategy {
+            None => unplanned,
+            chosen => chosen == Some(Strategy::Graph) && living > 0,
+        };
+        let wide = self.ef(params).max(KEPT_PER_HIT * self.k + LIVING_MORE) as f64 / share.max(1e-6);
+        walks.then(|| (wide.ceil() as usize).min(points as usize))
     }
 
     /// Exact when asked for or when there is little to do; a scan below Qdrant's `full_scan_threshold`; else the graph.
@@ -130,60 +152,69 @@ impl Search<'_> {
         points * u64::from(params.size) * 4 / 1_024 <= u64::from(params.hnsw.full_scan_threshold)
     }
 
-    /// The plan that costs least for `matching` points, known by cluster if the clusters could be ranked.
+    /// The plan that costs least for `matching` points, known by cluster if the clusters could be ranked, and a walk of width `ef`.
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    fn cheapest(&self, matching: u64, open: Option<&mut [Open]>, params: SearchParams) -> Strategy {
+    fn cheapest(&self, matching: u64, open: Option<&[Open]>, ef: usize) -> Strategy {
         let points = f64::from(self.segment.len());
         let matches = matching as f64;
         let mut plans = vec![(matches, Strategy::Scan)];
-        let mut density = matches / points;
-        let ranked = open.is_some();
         if let Some(open) = open {
-            density = self.density(open, params);
-            let outward = OUTWARD_PER_ROOT * matches.sqrt().min(matches / OUTWARD_PER_ROOT);
-            plans.push((outward + COST_RANKED * open.len() as f64, Strategy::Clusters));
+            let unmeasured = || OUTWARD_PER_ROOT * matches.sqrt().min(matches / OUTWARD_PER_ROOT);
+            let outward =
+                self.segment.filtered.outward(matches / points).map_or_else(unmeasured, |part| matches * part);
+            plans.push((COST_OUTWARD * outward + COST_RANKED * open.len() as f64, Strategy::Clusters));
         }
-        if !self.is_few(matching) {
-            let ef = self.filtered_ef(params, matching) as f64;
-            // A pool of `ef` matches costs `ef / density` points, as long as there are others to go through.
-            let walked = (WALKED_PER_EF * ef / density.max(1e-9)).min(points);
-            plans.push((COST_WALKED * walked, Strategy::FilteredGraph));
-            if ranked && TWO_HOP_DENSITY.contains(&density) {
-                plans.push((COST_TWO_HOP * ef, Strategy::TwoHop));
-            }
+        if !self.is_few(matching) && ef <= FILTERED_EF_MAX {
+            let walked = self.segment.calibration().scored(ef).unwrap_or(WALKED_PER_EF * ef as f64);
+            plans.push((COST_WALKED * walked.min(points), Strategy::FilteredGraph));
         }
         plans.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map_or(Strategy::Scan, |cheapest| cheapest.1)
     }
 
-    /// The share of points that match in the clusters nearest to the query.
-    fn density(&self, open: &mut [Open], params: SearchParams) -> f64 {
+    /// The share of points that match: in the clusters nearest to the query, where they can be ranked.
+    fn density(&self, params: SearchParams, matching: u64, open: Option<&mut [Open]>) -> f64 {
+        let Some(open) = open else { return share(matching, self.segment.len()) };
         let wanted = self.ef(params).saturating_mul(NEIGHBOURHOOD_PER_EF);
         let count = (wanted.saturating_mul(open.len()) / self.segment.len() as usize).clamp(1, open.len().max(1));
         if count < open.len() {
             open.select_nth_unstable_by(count, Open::promising);
         }
         let near = open.iter().take(count);
-        let (points, matches) = near.fold((0u64, 0u64), |(points, matches), open| {
-            (points + u64::from(open.end - open.start), matches + u64::from(open.matches))
+        let (points, matches) = near.fold((0, 0u64), |(points, matches), open| {
+            (points + (open.end - open.start), matches + u64::from(open.matches))
         });
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let density = matches as f64 / points.max(1) as f64;
-        density
+        share(matches, points)
     }
 
-    /// Allowed points to keep in a walk. One that keeps their share of `ef` goes as far as one without a filter that keeps
-    /// `ef`, where matches are spread evenly; where they are all around the query it has to keep `ef`. In between, then.
-    fn filtered_ef(&self, params: SearchParams, matching: u64) -> usize {
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let share = matching as f64 / f64::from(self.segment.len());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a share of ef"
-        )]
-        let ef = (self.ef(params) as f64 * share.sqrt()).ceil() as usize;
-        ef.max(self.k.saturating_mul(FILTERED_PER_HIT)).max(FILTERED_MIN)
+    /// The width of a walk with a filter that lets so large shares pass: of all points, and of those around the query. The `k` nearest matches are
+    /// among the `k / density` nearest points, so it takes a search for about so many, and the filter afterwards.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an estimate"
+    )]
+    pub(super) fn filtered_ef(&self, params: SearchParams, shares: (f64, f64)) -> usize {
+        let segment = self.segment;
+        let target = params.recall.unwrap_or(recall(segment.params().preset));
+        let widening = segment.filtered.widening(segment.calibration(), target, shares);
+        // Twice as many have to be left as are asked for, and a few more, because an estimate is one.
+        let least = 1.25 * (KEPT_PER_HIT * self.k) as f64 / shares.1.max(1e-6);
+        let wide = (self.ef(params) as f64 * widening).max(least).ceil() as usize;
+        wide.min(segment.len() as usize)
+    }
+
+    /// The same for the graph as it is expanded in memory, whose estimates are coarser: what a filter takes from the pool is given back in part.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an estimate"
+    )]
+    pub(super) fn hot_ef(&self, params: SearchParams, ef: usize, share: f64) -> usize {
+        let wide = self.ef(params).max(self.k.saturating_mul(HOT_PER_HIT)).max(HOT_MIN);
+        let wide = (wide as f64 / share.max(1e-6).sqrt()).ceil() as usize;
+        wide.min(FILTERED_EF_MAX).max(ef)
     }
 
     /// Candidates to keep: what was asked for, else what the wanted recall was measured to need, but never fewer than the hits need.
@@ -209,4 +240,10 @@ const fn recall(preset: Preset) -> f32 {
         Preset::Balanced => 0.99,
         Preset::Speed => 0.95,
     }
+}
+
+/// How large a part of `points` so many are.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+pub(super) fn share(matches: u64, points: u32) -> f64 {
+    matches as f64 / f64::from(points.max(1))
 }

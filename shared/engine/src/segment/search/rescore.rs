@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Error, Result,
     codec::Query,
-    segment::vectors::{Exact, Records},
+    segment::originals::{Exact, Records},
 };
 
 /// Candidates per hit that a scan of codes keeps, and the least of them. Where a filter leaves only what is far from the query, distances

@@ -8,7 +8,7 @@ use super::{
     rescore::hits,
     walk::{ByCode, ByOriginal},
 };
-use crate::{Error, Result, graph::Scorer};
+use crate::{Error, Result, Watch, graph::Scorer};
 
 /// Points scored in one batch; the next batch is prefetched while one is scored.
 const BATCH: usize = 16;
@@ -49,7 +49,7 @@ impl Search<'_> {
                     if inside == 0 {
                         break;
                     }
-                    self.score(scorer, &next[..inside], &mut batch)?;
+                    score((scorer, &mut batch), &next[..inside], self.watch)?;
                 }
             }
             None => {
@@ -59,32 +59,36 @@ impl Search<'_> {
                         *slot = ordinal;
                         count += 1;
                     }
-                    self.score(scorer, &some[..count], &mut batch)?;
+                    score((scorer, &mut batch), &some[..count], self.watch)?;
                 }
             }
         }
         Ok(batch.nearest.sorted())
     }
+}
 
-    /// Scores `ordinals` and offers them; leaves their distances in the batch.
-    pub(super) fn score(&self, scorer: &mut impl Scorer, ordinals: &[u32], batch: &mut Batch) -> Result<()> {
-        if self.watch.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        batch.distances.clear();
-        batch.distances.resize(ordinals.len(), 0.0);
-        let mut ahead = ordinals.chunks(BATCH).skip(1);
-        for (ordinals, distances) in ordinals.chunks(BATCH).zip(batch.distances.chunks_mut(BATCH)) {
-            for &ordinal in ahead.next().unwrap_or_default() {
-                scorer.prefetch(ordinal);
-            }
-            scorer.score(ordinals, distances);
-            for (&ordinal, &distance) in ordinals.iter().zip(&*distances) {
-                batch.nearest.offer((distance, ordinal));
-            }
-        }
-        Ok(())
+/// Scores `ordinals` and offers them; leaves their distances in the batch.
+pub(super) fn score(
+    (scorer, batch): (&mut impl Scorer, &mut Batch),
+    ordinals: &[u32],
+    watch: &dyn Watch,
+) -> Result<()> {
+    if watch.cancelled() {
+        return Err(Error::Cancelled);
     }
+    batch.distances.clear();
+    batch.distances.resize(ordinals.len(), 0.0);
+    let mut ahead = ordinals.chunks(BATCH).skip(1);
+    for (ordinals, distances) in ordinals.chunks(BATCH).zip(batch.distances.chunks_mut(BATCH)) {
+        for &ordinal in ahead.next().unwrap_or_default() {
+            scorer.prefetch(ordinal);
+        }
+        scorer.score(ordinals, distances);
+        for (&ordinal, &distance) in ordinals.iter().zip(&*distances) {
+            batch.nearest.offer((distance, ordinal));
+        }
+    }
+    Ok(())
 }
 
 /// What scoring many points fills.

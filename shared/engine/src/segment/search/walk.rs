@@ -1,42 +1,99 @@
 //! Plans that walk the graph.
 
+use cairn_model::SearchParams;
+
 use super::{
     Hit, Search,
     bits::Bits,
-    nearest::{Candidate, nearer},
-    outward::Open,
+    nearest::Candidate,
+    plan::{FILTERED_EF_MAX, KEPT_PER_HIT, share},
     rescore::{Codes, hits},
-    scan::Batch,
 };
 use crate::{
     Error, Result,
     graph::{self, Scorer, SearchOptions},
     hot::{Hot, Options},
-    segment::vectors::Exact,
+    payload::Doubt,
+    segment::originals::Exact,
 };
 
-/// Matching points that a two-hop walk is entered from, at least: those of the most promising clusters.
-const ENTRIES_MIN: usize = 32;
-
 impl Search<'_> {
-    /// HNSW over coarse codes, or over originals where there are no codes; with a filter at the result pool.
-    pub(super) fn graph(&mut self, bits: Option<&Bits>, ef: usize) -> Result<Vec<Hit>> {
-        let links = self.segment.checked_links()?;
-        let pass = bits.map(|bits| move |ordinal: u32| bits.contains(ordinal));
-        let options = SearchOptions { ef, allowed: pass.as_ref().map(|pass| pass as &dyn Fn(u32) -> bool) };
-        let visited = &self.segment.visited;
-        if self.segment.codec.is_none() {
-            let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
-            let found = graph::search(&links, &mut scorer, &options, visited, self.watch)?;
-            let ByOriginal { scored, failed, .. } = scorer;
-            self.scored += scored;
-            return failed.map_or_else(|| Ok(hits(found.into_iter().take(self.k).collect())), Err);
+    /// HNSW over coarse codes, or over originals where there are no codes.
+    pub(super) fn graph(&mut self, ef: usize) -> Result<Vec<Hit>> {
+        let codes = self.codes_if_any()?;
+        let found = self.walk(codes.as_ref(), ef)?;
+        self.finish(codes.as_ref(), found)
+    }
+
+    /// The same, and of what a walk of width `ef` keeps, those that `bits` has. `None` where those are too few to be trusted.
+    pub(super) fn filtered_graph(&mut self, bits: &Bits, ef: usize) -> Result<Option<Vec<Hit>>> {
+        let codes = self.codes_if_any()?;
+        let mut found = self.walk(codes.as_ref(), ef)?;
+        found.retain(|&(_, ordinal)| bits.contains(ordinal));
+        if found.len() < self.k.saturating_mul(KEPT_PER_HIT) {
+            return Ok(None);
         }
-        let codes = self.codes()?;
-        let mut scorer = ByCode { codes: &codes, scored: 0 };
+        self.finish(codes.as_ref(), found).map(Some)
+    }
+
+    /// The graph under a filter that the indexes do not answer: rows are read of what a walk keeps, and of nothing else. The share of those that pass
+    /// is a sample, taken where it matters: it says how wide the walk has to be. `None` where that is so wide that all rows may as well be read.
+    pub(super) fn doubtful_graph(&mut self, doubt: &Doubt<'_>, params: SearchParams) -> Result<Option<Vec<Hit>>> {
+        let codes = self.codes_if_any()?;
+        let mut density = share(doubt.candidates(), self.segment.len());
+        let mut ef = 0;
+        loop {
+            let wanted = self.filtered_ef(params, (density, density));
+            if wanted > FILTERED_EF_MAX || wanted as u64 > doubt.rows() {
+                return Ok(None);
+            }
+            if ef == FILTERED_EF_MAX {
+                return Ok(None);
+            }
+            // By half at least, so that it ends soon.
+            ef = wanted.max(ef + ef / 2).min(FILTERED_EF_MAX);
+            let mut found = self.walk(codes.as_ref(), ef)?;
+            let walked = found.len() as u64;
+            let passing = doubt.among(found.iter().map(|&(_, ordinal)| ordinal))?;
+            found.retain(|&(_, ordinal)| passing.contains(ordinal));
+            density = share(passing.len(), u32::try_from(walked).unwrap_or(u32::MAX));
+            let enough = found.len() >= self.k.saturating_mul(KEPT_PER_HIT);
+            if enough && ef >= self.filtered_ef(params, (density, density)) {
+                return self.finish(codes.as_ref(), found).map(Some);
+            }
+        }
+    }
+
+    fn codes_if_any<'b>(&self) -> Result<Option<Codes<'b>>>
+    where
+        Self: 'b,
+    {
+        if self.segment.codec.is_some() { self.codes().map(Some) } else { Ok(None) }
+    }
+
+    /// What a walk of width `ef` keeps, sorted.
+    fn walk(&mut self, codes: Option<&Codes<'_>>, ef: usize) -> Result<Vec<Candidate>> {
+        let links = self.segment.checked_links()?;
+        let (options, visited) = (SearchOptions::new(ef), &self.segment.visited);
+        if let Some(codes) = codes {
+            let mut scorer = ByCode { codes, scored: 0 };
+            let found = graph::search(&links, &mut scorer, &options, visited, self.watch)?;
+            self.scored += scorer.scored;
+            return Ok(found);
+        }
+        let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
         let found = graph::search(&links, &mut scorer, &options, visited, self.watch)?;
-        self.scored += scorer.scored;
-        self.rescore(found, &codes)
+        let ByOriginal { scored, failed, .. } = scorer;
+        self.scored += scored;
+        failed.map_or(Ok(found), Err)
+    }
+
+    /// The hits among `found`, which is sorted.
+    fn finish(&mut self, codes: Option<&Codes<'_>>, found: Vec<Candidate>) -> Result<Vec<Hit>> {
+        match codes {
+            Some(codes) => self.rescore(found, codes),
+            None => Ok(hits(found.into_iter().take(self.k).collect())),
+        }
     }
 
     /// The graph as it is expanded in memory. Its candidates come with distances by their full codes.
@@ -51,39 +108,6 @@ impl Search<'_> {
         let walked = hot.search(prepared, &Options { ef, k: self.k, allowed }, self.watch)?;
         self.scored += walked.estimates + walked.hops;
         self.settle(walked.found)
-    }
-
-    /// The graph of the allowed points, entered from the most promising clusters that have such.
-    pub(super) fn two_hop(&mut self, bits: &Bits, open: Vec<Open>, ef: usize) -> Result<Vec<Hit>> {
-        if self.segment.codec.is_none() {
-            let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
-            let found = self.through(&mut scorer, bits, open, ef);
-            let ByOriginal { scored, failed, .. } = scorer;
-            self.scored += scored;
-            return failed.map_or_else(|| Ok(hits(found?.into_iter().take(self.k).collect())), Err);
-        }
-        let codes = self.codes()?;
-        let mut scorer = ByCode { codes: &codes, scored: 0 };
-        let found = self.through(&mut scorer, bits, open, ef)?;
-        self.scored += scorer.scored;
-        self.rescore(found, &codes)
-    }
-
-    fn through(&self, scorer: &mut impl Scorer, bits: &Bits, mut open: Vec<Open>, ef: usize) -> Result<Vec<Candidate>> {
-        open.sort_unstable_by(Open::promising);
-        let mut batch = Batch::new(ef);
-        let mut ordinals = Vec::new();
-        for open in open {
-            bits.each(open.start..open.end, |ordinal| ordinals.push(ordinal));
-            if ordinals.len() >= ENTRIES_MIN {
-                break;
-            }
-        }
-        self.score(scorer, &ordinals, &mut batch)?;
-        let mut entries = batch.nearest.sorted();
-        entries.sort_unstable_by(nearer);
-        let (links, visited) = (self.segment.checked_links()?, &self.segment.visited);
-        graph::two_hop(&links, scorer, &entries, (ef, |ordinal| bits.contains(ordinal)), visited, self.watch)
     }
 }
 

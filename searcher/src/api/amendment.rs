@@ -1,0 +1,244 @@
+//! `PATCH /collections/{name}` and payload indexes: changes of a collection's schema.
+//!
+//! Read and ignored is what [`collection`](super::collection) ignores. Graph settings of the whole collection are those of its vectors; new ones are
+//! heeded by segments that are built from now on.
+
+use std::collections::BTreeMap;
+
+use cairn_model::{CollectionSchema, Path, Payload, PayloadIndex};
+use serde::Deserialize;
+
+use super::{
+    collection::{HnswDiff, OptimizersDiff, QuantizationInput},
+    field::{Ignored, Later},
+};
+use crate::error::{Error, Result};
+
+/// Body of `PATCH /collections/{name}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateCollection {
+    /// Changes of single vectors, by name; `""` is the unnamed one.
+    pub vectors: Option<BTreeMap<String, VectorDiff>>,
+    /// Graph settings of all vectors.
+    pub hnsw_config: Option<HnswDiff>,
+    /// Of vectors that have none of their own; `"Disabled"` takes it away.
+    pub quantization_config: Option<QuantizationInput>,
+    /// Merged into what is there; `null` takes a key away.
+    pub metadata: Option<Payload>,
+    /// Ignored, but for numbers of 0.
+    pub params: Option<ParamsDiff>,
+    /// Ignored.
+    pub optimizers_config: Option<OptimizersDiff>,
+    /// Not supported yet.
+    pub sparse_vectors: Later,
+    /// Not supported yet.
+    pub strict_mode_config: Later,
+}
+
+/// Changes of one vector.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VectorDiff {
+    /// Graph settings.
+    pub hnsw_config: Option<HnswDiff>,
+    /// Quantization; `"Disabled"` takes it away.
+    pub quantization_config: Option<QuantizationInput>,
+    /// Ignored.
+    pub on_disk: Ignored,
+    /// Ignored.
+    pub memory: Ignored,
+}
+
+/// `params` of a change.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParamsDiff {
+    /// Ignored, but not 0.
+    pub replication_factor: Option<u32>,
+    /// Ignored, but not 0.
+    pub write_consistency_factor: Option<u32>,
+    /// Ignored.
+    pub read_fan_out_factor: Ignored,
+    /// Ignored.
+    pub read_fan_out_delay_ms: Ignored,
+    /// Ignored.
+    pub on_disk_payload: Ignored,
+    /// Ignored.
+    pub payload: Ignored,
+}
+
+/// Body of `PUT /collections/{name}/index`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateIndex {
+    /// Which field.
+    pub field_name: Path,
+    /// Of which type, with which parameters.
+    #[serde(alias = "field_type")]
+    pub field_schema: Option<PayloadIndex>,
+}
+
+impl UpdateCollection {
+    /// Checks what does not depend on the collection.
+    ///
+    /// # Errors
+    /// Names the field that is out of range or not supported.
+    pub fn check(self) -> Result<Self> {
+        self.sparse_vectors.refuse("sparse_vectors")?;
+        self.strict_mode_config.refuse("strict_mode_config")?;
+        let params = self.params.as_ref();
+        for (field, value) in [
+            ("params.replication_factor", params.and_then(|params| params.replication_factor)),
+            ("params.write_consistency_factor", params.and_then(|params| params.write_consistency_factor)),
+        ] {
+            if value == Some(0) {
+                return Err(Error::body(field, "value 0 invalid, must be 1 or larger"));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Changes a schema.
+    ///
+    /// # Errors
+    /// `Invalid` for a vector that is not there.
+    pub fn apply(&self, schema: &mut CollectionSchema) -> Result<()> {
+        if let Some(quantization) = self.quantization_config {
+            schema.quantization = quantization.0;
+        }
+        for params in schema.vectors.values_mut() {
+            params.hnsw = HnswDiff::over(self.hnsw_config, params.hnsw);
+        }
+        for (name, diff) in self.vectors.iter().flatten() {
+            let Some(params) = schema.vectors.get_mut(name) else {
+                return Err(Error::Invalid(format!("Not existing vector name error: {name}")));
+            };
+            params.hnsw = HnswDiff::over(diff.hnsw_config, params.hnsw);
+            match diff.quantization_config {
+                None => {}
+                Some(QuantizationInput(None)) => {
+                    schema.vector_quantization.remove(name);
+                }
+                Some(QuantizationInput(Some(quantization))) => {
+                    schema.vector_quantization.insert(name.clone(), quantization);
+                }
+            }
+        }
+        if let Some(notes) = &self.metadata {
+            let metadata = schema.metadata.get_or_insert_default();
+            for (key, value) in notes {
+                if value.is_null() {
+                    metadata.remove(key);
+                } else {
+                    metadata.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CreateIndex {
+    /// The field, by its path, and its index.
+    ///
+    /// # Errors
+    /// When its type is not said.
+    pub fn check(self) -> Result<(String, PayloadIndex)> {
+        let untyped = "Can't auto-detect field type, please specify `field_schema` in the request";
+        let index = self.field_schema.ok_or_else(|| Error::Invalid(untyped.into()))?;
+        Ok((self.field_name.to_string(), index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_model::{Distance, PayloadType, Quantization, VectorParams};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::parse;
+
+    fn schema() -> CollectionSchema {
+        CollectionSchema::single("a", VectorParams::new(64, Distance::Dot), 1)
+    }
+
+    fn amended(changes: &[&str]) -> std::result::Result<CollectionSchema, String> {
+        let mut schema = schema();
+        for change in changes {
+            let change = parse::<UpdateCollection>(change.as_bytes()).and_then(UpdateCollection::check);
+            change.and_then(|change| change.apply(&mut schema)).map_err(|error| error.to_string())?;
+        }
+        Ok(schema)
+    }
+
+    #[test]
+    fn what_is_ignored_changes_nothing() {
+        let all = r#"{"vectors": {"a": {"on_disk": true, "memory": "cold", "hnsw_config": {"on_disk": true, "payload_m": 8}}},
+            "params": {"replication_factor": 2, "read_fan_out_factor": 1, "on_disk_payload": true, "payload": {"memory": "cold"}},
+            "optimizers_config": {"indexing_threshold": 1000}, "hnsw_config": {"max_indexing_threads": 2},
+            "quantization_config": null, "sparse_vectors": {}, "strict_mode_config": null}"#;
+        assert_eq!(amended(&["{}", all]), Ok(schema()));
+    }
+
+    #[test]
+    fn graphs_and_quantization_change() {
+        let changed =
+            amended(&[r#"{"hnsw_config": {"m": 8, "ef_construct": 50}, "vectors": {"a": {"hnsw_config": {"m": 32},
+            "quantization_config": {"scalar": {"type": "int8"}}}}, "quantization_config": {"binary": {}}}"#]);
+        let mut changed = changed.unwrap();
+        let hnsw = changed.vectors["a"].hnsw;
+        assert_eq!((hnsw.m, hnsw.ef_construct, hnsw.full_scan_threshold), (32, 50, 10_000));
+        assert!(matches!(changed.quantization, Some(Quantization::Binary(_))));
+        assert!(matches!(changed.vector_quantization["a"], Quantization::Scalar(_)));
+        let off = r#"{"quantization_config": "Disabled", "vectors": {"a": {"quantization_config": "Disabled"}}}"#;
+        parse::<UpdateCollection>(off.as_bytes()).unwrap().apply(&mut changed).unwrap();
+        assert!(changed.quantization.is_none() && changed.vector_quantization.is_empty());
+    }
+
+    #[test]
+    fn metadata_is_merged() {
+        let metadata = |changes: &[&str]| amended(changes).unwrap().metadata.map(Value::Object);
+        assert_eq!(metadata(&[r#"{"metadata": null}"#]), None);
+        let first = r#"{"metadata": {"a": 1, "b": {"c": 2}}}"#;
+        assert_eq!(metadata(&[first]), Some(json!({"a": 1, "b": {"c": 2}})));
+        let second = r#"{"metadata": {"a": null, "b": {"d": 3}, "x": null}}"#;
+        assert_eq!(metadata(&[first, second]), Some(json!({"b": {"d": 3}})), "key by key, not deeper");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (json, why) in [
+            (r#"{"vectors": {"x": {}}}"#, "Wrong input: Not existing vector name error: x"),
+            (r#"{"vectors": {"a": {"size": 3}}}"#, "unknown field `size`"),
+            (r#"{"colour": 1}"#, "unknown field `colour`"),
+            (r#"{"params": {"replication_factor": 0}}"#, "[params.replication_factor: value 0 invalid"),
+            (r#"{"sparse_vectors": {"s": {}}}"#, "`sparse_vectors` is not supported yet"),
+            (r#"{"strict_mode_config": {"enabled": true}}"#, "`strict_mode_config` is not supported yet"),
+            (r#"{"quantization_config": {"scalar": {}}}"#, "missing field `type`"),
+        ] {
+            let error = amended(&[json]).unwrap_err();
+            assert!(error.contains(why), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn indexes_have_a_field_and_a_type() {
+        let index = |json: &str| {
+            parse::<CreateIndex>(json.as_bytes()).and_then(CreateIndex::check).map_err(|error| error.to_string())
+        };
+        let keyword = ("a.b[]".to_owned(), PayloadIndex::Type(PayloadType::Keyword));
+        assert_eq!(index(r#"{"field_name": "a.b[]", "field_schema": "keyword"}"#), Ok(keyword.clone()));
+        assert_eq!(index(r#"{"field_name": "a.b[]", "field_type": "keyword"}"#), Ok(keyword));
+        let params = index(r#"{"field_name": "a", "field_schema": {"type": "text", "tokenizer": "word"}}"#).unwrap().1;
+        assert!(params.params().is_some());
+        for (json, why) in [
+            (r#"{"field_name": "a"}"#, "Wrong input: Can't auto-detect field type"),
+            (r#"{"field_schema": "keyword"}"#, "Format error in JSON body: missing field `field_name`"),
+            (r#"{"field_name": "a..b", "field_schema": "keyword"}"#, "invalid payload path 'a..b'"),
+            (r#"{"field_name": "a", "field_schema": "number"}"#, "unknown variant `number`"),
+        ] {
+            assert!(index(json).unwrap_err().contains(why), "{json}: {:?}", index(json));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Which points an update is about.
+
+use cairn_model::{FilterText, PointId, Selection, limits::FILTER_BYTES_MAX};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
+
+/// A filter with its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterInput(pub FilterText);
+
+impl<'de> Deserialize<'de> for FilterInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        if raw.get().len() > FILTER_BYTES_MAX {
+            return Err(de::Error::custom(format_args!("a filter has at most {FILTER_BYTES_MAX} bytes")));
+        }
+        FilterText::parse(raw.get()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// Body of `points/delete` and `points/payload/clear`: points by id or by filter.
+#[derive(Debug, Deserialize)]
+pub struct PointsSelector {
+    /// These points.
+    pub points: Option<Vec<PointId>>,
+    /// All that match.
+    pub filter: Option<FilterInput>,
+}
+
+impl PointsSelector {
+    /// Checks and converts. Where both are given the ids count, as in Qdrant.
+    ///
+    /// # Errors
+    /// When neither is given.
+    pub fn check(self) -> Result<Selection> {
+        match (self.points, self.filter) {
+            (Some(ids), _) => Ok(Selection::Ids(ids)),
+            (None, Some(filter)) => Ok(Selection::Filter(filter.0)),
+            (None, None) => Err(Error::Format("Either list of point ids or filter must be provided".into())),
+        }
+    }
+}
