@@ -147,7 +147,9 @@ proptest! {
         let at = 16 + at.index(damaged.len() - 16);
         damaged[at] ^= bits;
         if let Ok(read) = Frame::decode(&sealed(damaged)) {
-            prop_assert_eq!(Frame::decode(&read.encode().unwrap()), Ok(Frame { ..read }));
+            // A number may be written shorter than the damage left it, so the lengths may differ.
+            let again = Frame::decode(&read.encode().unwrap()).unwrap();
+            prop_assert_eq!(&again, &Frame { body_bytes: again.body_bytes, ..read });
         }
     }
 
