@@ -127,7 +127,7 @@ fn show_collection(collection: &Collection, verified: Option<u64>, as_json: bool
     println!("collection  {}", collection.doc.name);
     println!("generation  {}", collection.doc.generation);
     println!("vectors     {}", vectors(collection));
-    if let Ok((_, params)) = collection.doc.schema.vector() {
+    if let Ok((_, params)) = collection.doc.schema.only_vector() {
         let hnsw = &params.hnsw;
         println!(
             "hnsw        m {}, ef_construct {}, full_scan_threshold {} KB, preset {}",

@@ -37,6 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         for exact in [false, true] {
             let query = VectorQuery {
+                using: segment.vector_name().to_owned(),
                 vector: vec![0.5; dim as usize],
                 filter: filter.clone(),
                 k: 10,

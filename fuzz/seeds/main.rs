@@ -14,7 +14,7 @@ use cairn_model::{
     UpdateMode, Usage, Vector, VectorParams, VectorQuery, Vectors,
 };
 use cairn_searcher::{
-    NamedVector, PayloadSelector, Record, VectorSelector,
+    PayloadSelector, Record, VectorSelector,
     fanout::{Ask, Hit, Part, Question, Team},
 };
 use cairn_storage::log::Frame;
@@ -37,6 +37,7 @@ fn frames(folder: &Path) -> io::Result<()> {
         "must_not": [{"is_null": {"key": "note"}}], "should": [{"key": "price", "range": {"gte": 0.5}}],
         "min_should": {"conditions": [{"key": "at", "range": {"lt": "2024-03-01"}}], "min_count": 1}});
     let query = VectorQuery {
+        using: "stone".to_owned(),
         vector: vec![0.5, -2.0],
         filter: Some(serde_json::from_value(filter)?),
         k: 3,
@@ -64,8 +65,12 @@ fn frames(folder: &Path) -> io::Result<()> {
     write(folder, "ask-team", &Ask { team, partial: true, ..ask }.encode().map_err(io::Error::other)?)?;
     let hit = |id: PointId| -> io::Result<Hit> {
         let payload = Some(serde_json::value::to_raw_value(&payload(1))?);
-        let vector = Some(NamedVector { name: "stone".into(), values: vec![1.0, 2.0] });
-        Ok(Hit { distance: 0.5, record: Record { id, payload, vector } })
+        let sparse = Vector::Sparse { indices: vec![3, 9], values: vec![0.5, 2.0] };
+        let multi = Vector::Multi { dim: 2, values: vec![1.0, 2.0, 3.0, 4.0] };
+        let dense = Vector::Dense(vec![1.0, 2.0]);
+        let named = [("stone", dense), ("many", multi), ("words", sparse)];
+        let vectors = Some(named.map(|(name, vector)| (name.to_owned(), vector)).into());
+        Ok(Hit { distance: 0.5, record: Record { id, payload, vectors } })
     };
     let uuid: PointId = format!("{:032x}", 7).parse().map_err(io::Error::other)?;
     let part = Part { answers: vec![vec![hit(PointId::Num(3))?, hit(uuid)?]], usage: Usage::default() };

@@ -45,7 +45,7 @@ pub(crate) fn plan(intake: &Intake, params: &VectorParams, limit_bytes: u64) -> 
     (0..intake.payload_bytes.len())
         .map(|lane| {
             let points = intake.spool.records(lane);
-            let bytes = build_bytes(points, params, intake.payload_bytes[lane]);
+            let bytes = build_bytes(points, [params], intake.payload_bytes[lane]);
             let by_bytes = bytes.div_ceil(limit_bytes.max(1));
             let by_points = points.div_ceil(SEGMENT_POINTS_MAX as u64);
             u32::try_from(by_bytes.max(by_points).min(points)).unwrap_or(u32::MAX)
@@ -63,7 +63,7 @@ pub(crate) fn build(
     site: &Site,
     mut deliver: impl FnMut(SegmentFile) -> Result<()>,
 ) -> Result<()> {
-    let (name, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+    let (name, params) = site.schema.only_vector().map_err(|error| Error::invalid(error.field, error.why))?;
     let mut number = 0;
     for (lane, &planned) in plan.iter().enumerate() {
         let shard = intake.first_shard.saturating_add(u32::try_from(lane).unwrap_or(u32::MAX));
@@ -109,7 +109,7 @@ fn fill<R: Read>(
         builder.push(id, &rows.vector, payload.as_ref()).map_err(point)?;
         taken += 1;
         payload_bytes += rows.payload.len() as u64;
-        if build_bytes(taken + 1, params, payload_bytes) > site.build_bytes {
+        if build_bytes(taken + 1, [params], payload_bytes) > site.build_bytes {
             break;
         }
         if taken.is_multiple_of(1024) && site.stop.load(Ordering::Relaxed) {

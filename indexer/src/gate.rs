@@ -311,6 +311,7 @@ fn refused(figures: &Figures) -> Error {
 /// The point's nearest in a segment, without itself.
 fn nearest(segment: &Segment, probe: &Probe, exact: bool, watch: &dyn Watch) -> Result<Nearest> {
     let query = VectorQuery {
+        using: segment.vector_name().to_owned(),
         vector: probe.vector.clone(),
         filter: None,
         k: RECALL_K + 1,

@@ -69,7 +69,7 @@ pub(crate) async fn run(
 
     let started = Instant::now();
     let generation = catalog.begin(&shop.job.collection, &schema);
-    let unit = schema.vector().is_ok_and(|(_, params)| params.distance == Distance::Cosine);
+    let unit = schema.only_vector().is_ok_and(|(_, params)| params.distance == Distance::Cosine);
     let (trial, intake) =
         gate::begin(gate, intake, existing.as_ref(), (shop.job.options.seed, unit), &shop.dir).await?;
     let segments = shop.build(intake, (&catalog, &generation), trial.as_ref()).await?;
@@ -172,7 +172,7 @@ impl Workshop {
         only: Option<u32>,
     ) -> Result<Intake> {
         let lanes = Lanes { shard_count: schema.shard_count, only, partition: schema.partition };
-        let (_, params) = schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+        let (_, params) = schema.only_vector().map_err(|error| Error::invalid(error.field, error.why))?;
         let (params, seed, pool) = (*params, self.job.options.seed, Arc::clone(&self.pool));
         let (dir, progress) = (Arc::clone(&self.dir), Arc::clone(&self.progress));
         let (budget, flag) = (self.budget, self.stop.flag());
@@ -232,7 +232,7 @@ async fn build_and_upload(
     cancel: &CancellationToken,
 ) -> Result<Vec<Vec<SegmentEntry>>> {
     let (mut segments, first_shard) = (vec![Vec::new(); intake.payload_bytes.len()], intake.first_shard);
-    let (_, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
+    let (_, params) = site.schema.only_vector().map_err(|error| Error::invalid(error.field, error.why))?;
     let plan = build::plan(&intake, params, site.build_bytes);
     let total: u64 = plan.iter().map(|&count| u64::from(count)).sum();
     let mut done = 0;

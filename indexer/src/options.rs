@@ -109,7 +109,7 @@ impl IndexOptions {
         layout: &Layout,
         existing: Option<&CollectionSchema>,
     ) -> Result<CollectionSchema> {
-        let old = existing.map(CollectionSchema::vector).transpose().map_err(schema_error)?;
+        let old = existing.map(CollectionSchema::only_vector).transpose().map_err(schema_error)?;
         let params = old.map(|(_, params)| params);
         let distance = distance.or(params.map(|p| p.distance)).ok_or_else(|| {
             Error::invalid("distance", "is needed for a new collection: cosine, dot, euclid or manhattan")
@@ -151,7 +151,7 @@ fn schema_error(error: cairn_model::SchemaError) -> Error {
 /// [`Error::Invalid`], naming the first difference.
 pub(crate) fn check_agrees(found: &CollectionSchema, asked: &CollectionSchema) -> Result<()> {
     let ((old_name, old), (new_name, new)) =
-        (found.vector().map_err(schema_error)?, asked.vector().map_err(schema_error)?);
+        (found.only_vector().map_err(schema_error)?, asked.only_vector().map_err(schema_error)?);
     let differ = |field: &str, old: String, new: String| {
         Err(Error::invalid(field, format!("the collection was created with {old}, but {new} was given")))
     };
@@ -232,7 +232,7 @@ mod tests {
         let options = IndexOptions { m: Some(8), ..IndexOptions::default() };
         assert!(options.schema(None, &layout, None).unwrap_err().to_string().starts_with("distance"));
         let first = options.schema(Some(Distance::Dot), &layout, None).unwrap();
-        let params = *first.vector().unwrap().1;
+        let params = *first.only_vector().unwrap().1;
         assert_eq!((params.datatype, params.hnsw.m, first.shard_count), (Datatype::Float16, 8, 1));
         let keyword = cairn_model::PayloadIndex::Type(cairn_model::PayloadType::Keyword);
         let metadata = cairn_model::Payload::from_iter([("owner".to_owned(), "x".into())]);
@@ -241,7 +241,7 @@ mod tests {
 
         let options = IndexOptions { ef_construct: Some(50), ..IndexOptions::default() };
         let second = options.schema(None, &Layout { element: Element::F32, ..layout }, Some(&first)).unwrap();
-        let params = *second.vector().unwrap().1;
+        let params = *second.only_vector().unwrap().1;
         assert_eq!((params.distance, params.datatype, params.hnsw.m), (Distance::Dot, Datatype::Float16, 8));
         assert_eq!((&second.metadata, &second.payload_indexes), (&first.metadata, &first.payload_indexes), "kept");
         assert!(check_agrees(&first, &second).unwrap_err().to_string().starts_with("hnsw_config"));
@@ -261,8 +261,8 @@ mod tests {
         let options = IndexOptions { originals: Some(false), preset: Some(Preset::Recall), ..IndexOptions::default() };
         let layout = Layout { dim: 32, ..layout };
         let small = options.schema(Some(Distance::Dot), &layout, None).unwrap();
-        assert_eq!(small.vector().unwrap().1.preset, Preset::Recall);
-        assert!(!small.vector().unwrap().1.originals);
+        assert_eq!(small.only_vector().unwrap().1.preset, Preset::Recall);
+        assert!(!small.only_vector().unwrap().1.originals);
         let again = IndexOptions::default().schema(None, &layout, Some(&small)).unwrap();
         assert_eq!(again, small);
         let other = IndexOptions { originals: Some(true), ..IndexOptions::default() };

@@ -166,7 +166,7 @@ async fn points_come_back_from_every_store() {
     for place in [Place::memory().await, Place::local().await] {
         let report = place.index(place.job(500, 1)).await.unwrap();
         assert_eq!((report.points, report.segments, report.replaced, report.spilled_bytes), (500, 3, false, 0));
-        assert_eq!(report.schema.vector().unwrap().1.datatype, Datatype::Float32);
+        assert_eq!(report.schema.only_vector().unwrap().1.datatype, Datatype::Float32);
         check(&place.points().await, 500, 1);
     }
 }
@@ -188,7 +188,7 @@ async fn points_are_replaced_only_on_demand() {
     job.distance = None;
     let report = place.index(job).await.unwrap();
     assert!(report.replaced);
-    assert_eq!((report.schema.shard_count, report.schema.vector().unwrap().1.hnsw.m), (3, 8));
+    assert_eq!((report.schema.shard_count, report.schema.only_vector().unwrap().1.hnsw.m), (3, 8));
     check(&place.points().await, 50, 2);
 }
 

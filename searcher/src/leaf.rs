@@ -11,7 +11,7 @@ use cairn_engine::{
     payload::Ordered,
     segment::{Along, Found, Segment, Source, Strategy},
 };
-use cairn_model::{CollectionSchema, Filter, Order, Path, PointId, Scalar, Usage, VectorQuery};
+use cairn_model::{CollectionSchema, Filter, Order, Path, PointId, Scalar, Usage, VectorQuery, Vectors};
 use cairn_storage::{
     Cached, SegmentEntry,
     cache::{
@@ -24,7 +24,7 @@ use roaring::RoaringBitmap;
 use crate::{
     error::{Error, Result, gather},
     heat::{Expand, Grant, Heat},
-    request::{NamedVector, Record},
+    request::Record,
     select::{PayloadSelector, VectorSelector},
     workers::{Stop, Workers},
 };
@@ -36,7 +36,6 @@ pub struct Leaf {
     bytes: u64,
     /// Where its bytes begin: tells them from a later mapping of the same segment.
     address: usize,
-    vector_name: Arc<str>,
     segment: Segment,
     /// For a segment whose file is not here.
     far: Option<Far>,
@@ -119,11 +118,8 @@ impl Leaf {
             opened => opened,
         };
         let segment = segment.map_err(wrong)?;
-        let (name, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
-        let found = segment.params();
-        let contradiction = if (found.size, found.distance) != (params.size, params.distance) {
-            let (found, wanted) = ((found.size, found.distance), (params.size, params.distance));
-            Some(format!("vectors are {found:?}, the collection's are {wanted:?}"))
+        let contradiction = if let Some(why) = segment.contradicts(schema) {
+            Some(why)
         } else if u64::from(segment.len()) != entry.points {
             Some(format!("{} points, the manifest says {}", segment.len(), entry.points))
         } else {
@@ -132,7 +128,7 @@ impl Leaf {
         if let Some(why) = contradiction {
             return Err(wrong(engine::Error::corrupt("head", 0, why)));
         }
-        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, vector_name: name.into(), segment, far })
+        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, segment, far })
     }
 
     /// The segment's id.
@@ -163,25 +159,13 @@ impl Leaf {
     #[must_use]
     pub fn over(&self, ranges: Ranges) -> Self {
         let far = self.far.as_ref().map(|far| Far { place: far.place.clone(), ranges: ranges.clone() });
-        Self {
-            id: self.id.clone(),
-            vector_name: Arc::clone(&self.vector_name),
-            segment: self.segment.over(Arc::new(Sparse(ranges))),
-            far,
-            ..*self
-        }
+        Self { id: self.id.clone(), segment: self.segment.over(Arc::new(Sparse(ranges))), far, ..*self }
     }
 
     /// The same segment in which these rows count no more.
     #[must_use]
     pub fn without(&self, rows: Arc<RoaringBitmap>) -> Self {
-        Self {
-            id: self.id.clone(),
-            vector_name: Arc::clone(&self.vector_name),
-            segment: self.segment.without(rows),
-            far: self.far.clone(),
-            ..*self
-        }
+        Self { id: self.id.clone(), segment: self.segment.without(rows), far: self.far.clone(), ..*self }
     }
 
     /// The rows of those of these points that are here, whether they count or not.
@@ -244,12 +228,12 @@ impl Leaf {
         self.segment.ordinal(id).map_err(|error| self.wrong(error))
     }
 
-    /// The stored vector of a row.
+    /// The stored vectors of a row that are selected, as far as it has them.
     ///
     /// # Errors
     /// When the segment is corrupt.
-    pub fn vector(&self, ordinal: u32) -> Result<Vec<f32>> {
-        self.segment.vector(ordinal).map_err(|error| self.wrong(error))
+    pub fn vectors(&self, ordinal: u32, selector: &VectorSelector) -> Result<Vectors> {
+        self.segment.vectors(ordinal, &|name| selector.shows(name)).map_err(|error| self.wrong(error))
     }
 
     /// How many points match and count.
@@ -309,12 +293,11 @@ impl Leaf {
                 selector.apply(text).map_err(|error| self.wrong(not_json(error)))?
             }
         };
-        let vector = if select.vector.shows(&self.vector_name) {
-            Some(NamedVector { name: Arc::clone(&self.vector_name), values: self.vector(ordinal)? })
-        } else {
-            None
+        let vectors = match select.vector {
+            VectorSelector::None => None,
+            selector => Some(self.vectors(ordinal, selector)?),
         };
-        Ok(Record { id, payload, vector })
+        Ok(Record { id, payload, vectors })
     }
 }
 

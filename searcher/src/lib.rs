@@ -43,7 +43,7 @@ pub mod workers;
 
 pub use error::{Error, Result};
 pub use http::{Server, router, serve, serve_over};
-pub use request::{Facet, NamedVector, Page, Query, Record, Request, ScoredPoint, Scroll, View};
+pub use request::{Facet, Page, Query, Record, Request, ScoredPoint, Scroll, View};
 pub use searcher::Searcher;
 pub use select::{PayloadSelector, VectorSelector};
 pub use settings::{

@@ -1,8 +1,6 @@
 //! Requests and answers between the HTTP surface and the root, free of any wire form.
 
-use std::sync::Arc;
-
-use cairn_model::{CollectionName, Filter, Order, OrderValue, Path, PointId, SearchParams};
+use cairn_model::{CollectionName, Filter, Order, OrderValue, Path, PointId, SearchParams, Vectors};
 use cairn_storage::AsOf;
 use serde_json::value::RawValue;
 
@@ -117,15 +115,6 @@ pub struct Facet {
     pub limit: usize,
 }
 
-/// A stored vector and its name; `""` is the unnamed one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamedVector {
-    /// Name.
-    pub name: Arc<str>,
-    /// Elements, as stored: Cosine vectors are normalised.
-    pub values: Vec<f32>,
-}
-
 /// A point of an answer.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -133,8 +122,8 @@ pub struct Record {
     pub id: PointId,
     /// The selected payload as JSON text; `None` when none was asked for.
     pub payload: Option<Box<RawValue>>,
-    /// The selected vector; `None` when none was asked for.
-    pub vector: Option<NamedVector>,
+    /// The selected vectors that the point has, as stored: those under Cosine are normalised. `None` when none was asked for.
+    pub vectors: Option<Vectors>,
 }
 
 /// A point and how near it is.

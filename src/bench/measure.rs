@@ -119,6 +119,7 @@ impl Bench<'_> {
         };
         let params = SearchParams { ef, recall, quantization: self.quantization, ..SearchParams::default() };
         let query = |row| VectorQuery {
+            using: String::new(),
             vector: self.queries.row(row).to_vec(),
             filter: self.filter.clone(),
             k: self.k,

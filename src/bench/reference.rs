@@ -88,7 +88,14 @@ impl Reference<'_> {
         let params = SearchParams { exact: true, ..SearchParams::default() };
         let one = |query: usize| {
             let vector = self.queries.row(query).to_vec();
-            let query = VectorQuery { vector, filter: filter.cloned(), k: self.k, params, score_threshold: None };
+            let query = VectorQuery {
+                using: self.segment.vector_name().to_owned(),
+                vector,
+                filter: filter.cloned(),
+                k: self.k,
+                params,
+                score_threshold: None,
+            };
             let hits = self.segment.search(&query, &Unwatched)?.hits;
             Ok(Worst { count: hits.len(), distance: hits.last().map_or(f32::INFINITY, |hit| hit.distance) })
         };

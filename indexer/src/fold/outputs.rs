@@ -6,7 +6,7 @@ use cairn_engine::{
     fresh::Fresh,
     segment::{Builder, Segment},
 };
-use cairn_model::{PointId, VectorParams};
+use cairn_model::{CollectionSchema, PointId, Vector, VectorParams, Vectors};
 
 use super::tiers::POINTS_MAX;
 use crate::{
@@ -22,8 +22,6 @@ const STOP_EVERY: usize = 1_024;
 pub(super) struct Outputs<'a> {
     site: &'a Site,
     shard: u32,
-    name: &'a str,
-    params: VectorParams,
     /// Segments of this job so far.
     number: u32,
     builder: Builder,
@@ -41,13 +39,9 @@ pub(super) struct Inputs {
 
 impl<'a> Outputs<'a> {
     /// None yet; `number` segments were built before.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a schema without a vector.
-    pub(super) fn new(site: &'a Site, shard: u32, number: u32) -> Result<Self> {
-        let (name, params) = site.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
-        let builder = Builder::new(name, *params, seed(site, number));
-        Ok(Self { site, shard, name, params: *params, number, builder, payload_bytes: 0, files: Vec::new() })
+    pub(super) fn new(site: &'a Site, shard: u32, number: u32) -> Self {
+        let builder = Builder::of(&site.schema, seed(site, number));
+        Self { site, shard, number, builder, payload_bytes: 0, files: Vec::new() }
     }
 
     /// Builds all that comes of the inputs. Computes, and takes long.
@@ -56,24 +50,25 @@ impl<'a> Outputs<'a> {
     /// [`Error::Point`], [`Error::Engine`], [`Error::Disk`], [`Error::Cancelled`].
     pub(super) fn build(mut self, inputs: &Inputs) -> Result<Vec<SegmentFile>> {
         for segment in &inputs.segments {
-            segment.each(|id, vector, payload| self.push(id, vector, payload))?;
+            segment.each(|id, vectors, payload| self.push(id, vectors, payload))?;
         }
         for (id, put) in inputs.written.iter().flat_map(|written| written.points()) {
-            self.push(id, &put.vector(), &put.payload_text()?)?;
+            self.push(id, &put.vectors(&|_| true), &put.payload_text()?)?;
         }
         self.finish()?;
         Ok(self.files)
     }
 
-    fn push(&mut self, id: PointId, vector: &[f32], payload: &str) -> Result<()> {
-        let (points, payload_bytes) = (self.builder.len() as u64, self.payload_bytes + payload.len() as u64);
-        let is_full =
-            points >= POINTS_MAX || build_bytes(points + 1, &self.params, payload_bytes) > self.site.build_bytes;
+    fn push(&mut self, id: PointId, vectors: &Vectors, payload: &str) -> Result<()> {
+        let points = self.builder.len() as u64;
+        let own_bytes = (payload.len() + vectors.values().map(loose_bytes).sum::<usize>()) as u64;
+        let bytes = build_bytes(points + 1, dense(&self.site.schema), self.payload_bytes + own_bytes);
+        let is_full = points >= POINTS_MAX || bytes > self.site.build_bytes;
         if points > 0 && is_full {
             self.finish()?;
         }
-        self.builder.push_stored(id, vector, payload).map_err(|source| Error::Point { id, source })?;
-        self.payload_bytes += payload.len() as u64;
+        self.builder.push_stored(id, vectors, payload).map_err(|source| Error::Point { id, source })?;
+        self.payload_bytes += own_bytes;
         if self.builder.len().is_multiple_of(STOP_EVERY) && self.site.stop.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
@@ -85,11 +80,25 @@ impl<'a> Outputs<'a> {
             return Ok(());
         }
         self.number += 1;
-        let next = Builder::new(self.name, self.params, seed(self.site, self.number));
+        let next = Builder::of(&self.site.schema, seed(self.site, self.number));
         let full = std::mem::replace(&mut self.builder, next);
         self.payload_bytes = 0;
         self.files.push(build::write(full, self.shard, self.number, self.site)?);
         Ok(())
+    }
+}
+
+/// The dense vectors of a schema: what every point is taken to have.
+pub(super) fn dense(schema: &CollectionSchema) -> impl Iterator<Item = &VectorParams> {
+    schema.vectors.values().filter(|params| params.multivector.is_none())
+}
+
+/// Bytes of a vector whose length is each point's own.
+fn loose_bytes(vector: &Vector) -> usize {
+    match vector {
+        Vector::Dense(_) => 0,
+        Vector::Multi { values, .. } => size_of_val(&**values),
+        Vector::Sparse { indices, values } => size_of_val(&**indices) + size_of_val(&**values),
     }
 }
 

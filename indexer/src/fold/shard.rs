@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CompactOptions, Shared,
-    outputs::{Inputs, Outputs},
+    outputs::{Inputs, Outputs, dense},
     shadow::Shelf,
     tail::{self, Tail},
     tiers::{self, Bounds, Member, POINTS_MAX},
@@ -120,8 +120,7 @@ impl<'a> Bench<'a> {
         manifest: &Arc<Manifest>,
     ) -> Result<Option<Done>> {
         let shard = manifest.shard;
-        let (name, params) = before.doc.schema.vector().map_err(|error| Error::invalid(error.field, error.why))?;
-        let (name, params) = (name.to_owned(), *params);
+        let schema = before.doc.schema.clone();
         let tail = tail::read((self.catalog, &self.logs), (before, asked), manifest).await?;
         let worth = tail.is_worth(&self.options, self.catalog, before, shard).await?;
         let (tail, next) = if worth {
@@ -131,7 +130,7 @@ impl<'a> Bench<'a> {
             (Tail { frames: Vec::new(), next: manifest.log_position }, manifest.log_position)
         };
         let amount = tail.amount();
-        let written = Arc::new(joined(tokio::task::spawn_blocking(move || tail.points(&name, params))).await?);
+        let written = Arc::new(joined(tokio::task::spawn_blocking(move || tail.points(&schema))).await?);
         let mut olds = Vec::with_capacity(manifest.segments.len());
         for entry in &manifest.segments {
             let mut dead = match &entry.dead {
@@ -143,7 +142,7 @@ impl<'a> Bench<'a> {
             }
             olds.push(Old { entry, dead });
         }
-        let groups = tiers::plan(&members(&olds, &written, params)?, self.bounds()?);
+        let groups = tiers::plan(&members(&olds, &written)?, self.bounds()?);
         if !worth && groups.is_empty() {
             return Ok(None);
         }
@@ -203,7 +202,7 @@ impl<'a> Bench<'a> {
                 }
             }
             let (site, number) = (self.site(before, &tools)?, self.built);
-            let building = tokio::task::spawn_blocking(move || Outputs::new(&site, shard, number)?.build(&inputs));
+            let building = tokio::task::spawn_blocking(move || Outputs::new(&site, shard, number).build(&inputs));
             for file in joined(building).await? {
                 self.built += 1;
                 self.catalog.put_segment(&generation, shard, &file.path, &file.entry).await?;
@@ -261,22 +260,26 @@ fn live(old: &Old<'_>) -> u64 {
 }
 
 /// All segments, and then what was written, if some of it is there to stay.
-fn members(olds: &[Old<'_>], written: &Fresh, params: VectorParams) -> Result<Vec<Member>> {
-    let row_bytes = u64::from(params.size) * params.datatype.bytes() as u64;
+fn members(olds: &[Old<'_>], written: &Fresh) -> Result<Vec<Member>> {
+    let schema = written.schema();
+    let bytes = |of: fn(&VectorParams) -> usize| {
+        dense(schema).map(|params| (params.size as usize * of(params)) as u64).sum::<u64>()
+    };
+    let (row_bytes, code_bytes) = (bytes(|params| params.datatype.bytes()), bytes(|_| 1));
     let mut members = Vec::with_capacity(olds.len() + 1);
     for old in olds {
         let (live, dead) = (live(old), old.dead.len());
         // What is neither vector nor about as large as its code is payload.
-        let payload = old.entry.bytes.saturating_sub(old.entry.points * (row_bytes + u64::from(params.size)));
+        let payload = old.entry.bytes.saturating_sub(old.entry.points * (row_bytes + code_bytes));
         let share = payload.saturating_mul(PACKED_ONE_IN) / old.entry.points.max(1);
         let must = dead > 0 && encode_dead(&old.dead)?.len() > DEAD_BYTES_MAX;
-        members.push(Member { live, dead, bytes: build_bytes(live, &params, share.saturating_mul(live)), must });
+        members.push(Member { live, dead, bytes: build_bytes(live, dense(schema), share.saturating_mul(live)), must });
     }
     let live = written.len_live() as u64;
     if live > 0 {
         // Its payloads take a multiple of their text there, as they do while a segment is built.
         let payload = (written.bytes() as u64).saturating_sub(live * row_bytes) / PACKED_ONE_IN;
-        members.push(Member { live, dead: 0, bytes: build_bytes(live, &params, payload), must: true });
+        members.push(Member { live, dead: 0, bytes: build_bytes(live, dense(schema), payload), must: true });
     }
     Ok(members)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cairn_engine::fresh::Fresh;
-use cairn_model::{Operation, Selection, VectorParams};
+use cairn_model::{CollectionSchema, Operation, Selection};
 use cairn_storage::{
     Catalog, Collection, Manifest,
     catalog::ManifestPosition,
@@ -88,8 +88,8 @@ impl Tail {
     ///
     /// # Errors
     /// [`Error::Engine`] for an operation that should have been computed before it was written, or a point that does not fit the schema.
-    pub(super) fn points(&self, name: &str, params: VectorParams) -> Result<Fresh> {
-        let mut fresh = Fresh::new(name, params);
+    pub(super) fn points(&self, schema: &CollectionSchema) -> Result<Fresh> {
+        let mut fresh = Fresh::new(schema);
         for frame in &self.frames {
             for operation in frame.parts.iter().flat_map(|part| part.iter()) {
                 fresh.apply(frame.sequence, operation).map_err(Error::from)?;

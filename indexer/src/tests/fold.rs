@@ -1,7 +1,7 @@
 //! What was written moves into segments: nothing is lost and nothing is there twice, whoever comes first and wherever it dies.
 
 use cairn_engine::{fresh::Fresh, segment::decode_dead};
-use cairn_model::{ErrorKind, Kind as _, Operation, Partition, Point, Selection, UpdateMode, Vector};
+use cairn_model::{ErrorKind, Kind as _, Operation, Partition, Point, Selection, UpdateMode, Vector, Vectors};
 use cairn_storage::{
     Collection,
     catalog::ManifestPosition,
@@ -17,7 +17,12 @@ use crate::{CompactJob, CompactOptions, CompactReport, compact};
 const SHARDS: u32 = 2;
 
 /// What is to be there: vectors and payloads by id.
-type Model = BTreeMap<PointId, (Vec<f32>, String)>;
+type Model = BTreeMap<PointId, (Vectors, String)>;
+
+/// The vectors of a row under a seed.
+fn vectors(row: usize, seed: usize) -> Vectors {
+    [("v".to_owned(), Vector::Dense(vector(row, seed)))].into()
+}
 
 fn params() -> VectorParams {
     VectorParams::new(u32::try_from(DIM).unwrap(), Distance::Dot)
@@ -61,7 +66,7 @@ async fn write(catalog: &Catalog, model: &mut Model, (puts, seed): (&[usize], us
         let of_shard = |row: &&usize| id(**row).shard(SHARDS) == shard;
         let point = |row: &usize| Point {
             id: id(*row),
-            vectors: [("v".to_owned(), Vector::Dense(vector(*row, seed)))].into(),
+            vectors: vectors(*row, seed),
             payload: serde_json::from_str(&format!("{{\"row\":{row},\"seed\":{seed}}}")).unwrap(),
         };
         let points: Vec<Point> = puts.iter().filter(of_shard).map(point).collect();
@@ -74,7 +79,7 @@ async fn write(catalog: &Catalog, model: &mut Model, (puts, seed): (&[usize], us
         log(catalog, &collection, shard).append(part).await.unwrap();
     }
     for row in puts {
-        model.insert(id(*row), (vector(*row, seed), format!("{{\"row\":{row},\"seed\":{seed}}}")));
+        model.insert(id(*row), (vectors(*row, seed), format!("{{\"row\":{row},\"seed\":{seed}}}")));
     }
     removed.iter().for_each(|row| drop(model.remove(&id(*row))));
 }
@@ -89,7 +94,7 @@ async fn found(place: &Place) -> (Model, usize) {
         let shard = manifest.shard;
         let log = log(&catalog, &collection, shard);
         log.fold(manifest.log_position, tokio::time::Instant::now());
-        let mut fresh = Fresh::new("v", params());
+        let mut fresh = Fresh::new(&collection.doc.schema);
         for frame in log.refresh().await.unwrap().since(manifest.log_position).unwrap() {
             for operation in frame.parts.iter().flat_map(|part| part.iter()) {
                 fresh.apply(frame.sequence, operation).unwrap();
@@ -105,11 +110,11 @@ async fn found(place: &Place) -> (Model, usize) {
                 .map_or_else(RoaringBitmap::new, |dead| decode_dead(&dead.bitmap, dead.count).unwrap());
             let segment = segment.without(Arc::new(dead));
             assert!(segment.live_len() > 0 && u64::from(segment.live_len()) == entry.live_points());
-            let visited = segment.each(|id, vector, payload| {
+            let visited = segment.each(|id, vectors, payload| {
                 assert_eq!(id.shard(SHARDS), shard);
                 folded += 1;
                 if fresh.get(id).is_none() {
-                    let before = points.insert(id, (vector.to_vec(), payload.to_owned()));
+                    let before = points.insert(id, (vectors.clone(), payload.to_owned()));
                     assert!(before.is_none(), "{id} is in two segments");
                 }
                 Ok::<_, cairn_engine::Error>(())
@@ -117,7 +122,7 @@ async fn found(place: &Place) -> (Model, usize) {
             visited.unwrap();
         }
         for (id, put) in fresh.points() {
-            assert!(points.insert(id, (put.vector(), put.payload_text().unwrap())).is_none());
+            assert!(points.insert(id, (put.vectors(&|_| true), put.payload_text().unwrap())).is_none());
         }
     }
     (points, folded)
@@ -185,7 +190,7 @@ async fn a_collection_that_was_built_takes_writes_and_loses_its_dead() {
             serde_json::to_string(&id(row)).unwrap()
         )
         .unwrap();
-        model.insert(id(row), (values, payload));
+        model.insert(id(row), (vectors(row, 1), payload));
     }
     fs::write(&index.input, &text).unwrap();
     index.options.shards = Some(SHARDS);

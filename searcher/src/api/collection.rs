@@ -264,6 +264,7 @@ impl CreateCollection {
         }
         let schema = CollectionSchema {
             vectors,
+            sparse_vectors: BTreeMap::new(),
             shard_count: self.shard_number.unwrap_or(1),
             partition: Partition::Hash,
             quantization: self.quantization_config.0,
@@ -291,7 +292,7 @@ mod tests {
             "quantization_config": {"binary": {"encoding": "two_bits"}}}},
             "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": true}}}"#;
         let schema = create(json).unwrap();
-        let (_, params) = schema.vector().unwrap();
+        let (_, params) = schema.only_vector().unwrap();
         assert_eq!((params.originals, params.preset), (false, Preset::Recall));
         assert!(matches!(schema.quantization, Some(Quantization::Scalar(scalar)) if scalar.quantile == Some(0.99)));
         assert!(matches!(schema.vector_quantization.get("a"), Some(Quantization::Binary(_))));
@@ -302,11 +303,11 @@ mod tests {
     #[test]
     fn the_forms_of_vectors() {
         let plain = create(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#).unwrap();
-        assert_eq!(plain.vector().unwrap().0, "");
+        assert_eq!(plain.only_vector().unwrap().0, "");
         let unnamed = create(r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {}}"#).unwrap();
         assert_eq!(unnamed, plain);
         let tricky = create(r#"{"vectors": {"size": {"size": 4, "distance": "Cosine"}}, "shard_number": 3}"#).unwrap();
-        assert_eq!((tricky.vector().unwrap().0, tricky.shard_count), ("size", 3));
+        assert_eq!((tricky.only_vector().unwrap().0, tricky.shard_count), ("size", 3));
     }
 
     #[test]
@@ -314,7 +315,7 @@ mod tests {
         let json = r#"{"hnsw_config": {"m": 8, "ef_construct": 50}, "optimizers_config": {"indexing_threshold": 0},
             "vectors": {"size": 4, "distance": "Dot", "datatype": "float16", "on_disk": true, "hnsw_config": {"m": 32}}}"#;
         let schema = create(json).unwrap();
-        let params = schema.vector().unwrap().1;
+        let params = schema.only_vector().unwrap().1;
         assert_eq!((params.hnsw.m, params.hnsw.ef_construct, params.datatype), (32, 50, Datatype::Float16));
     }
 

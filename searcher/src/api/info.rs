@@ -82,7 +82,7 @@ fn cairn(params: &VectorParams) -> Value {
 
 /// One vector without a name is shown bare, as clients that declared it so expect.
 fn vectors(schema: &CollectionSchema) -> Value {
-    match schema.vector() {
+    match schema.only_vector() {
         Ok(("", params)) => vector(params, schema.vector_quantization.get("")),
         _ => {
             let named = |(name, params): (&String, &VectorParams)| {

@@ -1,6 +1,6 @@
 //! Points as they are shown, and the requests that read them without searching.
 
-use cairn_model::{Filter, OrderValue, PointId, SearchParams, limits::IDS_MAX};
+use cairn_model::{Filter, OrderValue, PointId, SearchParams, Vector, Vectors, limits::IDS_MAX};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
@@ -12,25 +12,41 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    request::{NamedVector, Query, Record, Request, ScoredPoint, Scroll},
+    request::{Query, Record, Request, ScoredPoint, Scroll},
     select::{PayloadSelector, VectorSelector},
 };
 
 /// Points of a page that does not say how many.
 const PAGE_DEFAULT: usize = 10;
 
-/// A vector: a bare array when it has no name, else an object of names.
+/// The vectors of a point: a bare one when it is the unnamed one and no other is shown, else an object of names.
 #[derive(Debug)]
-pub struct VectorBody<'a>(&'a NamedVector);
+pub struct VectorsBody<'a>(&'a Vectors);
+
+impl Serialize for VectorsBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0.first_key_value() {
+            Some((name, vector)) if name.is_empty() && self.0.len() == 1 => VectorBody(vector).serialize(serializer),
+            _ => serializer.collect_map(self.0.iter().map(|(name, vector)| (name, VectorBody(vector)))),
+        }
+    }
+}
+
+/// One vector: its values, those of several one after another, or where a sparse one is not zero, and its values there.
+struct VectorBody<'a>(&'a Vector);
 
 impl Serialize for VectorBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        if self.0.name.is_empty() {
-            return self.0.values.serialize(serializer);
+        match self.0 {
+            Vector::Dense(values) => values.serialize(serializer),
+            Vector::Multi { dim, values } => serializer.collect_seq(values.chunks((*dim as usize).max(1))),
+            Vector::Sparse { indices, values } => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                map.serialize_entry("indices", indices)?;
+                map.serialize_entry("values", values)?;
+                map.end()
+            }
         }
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(&*self.0.name, &self.0.values)?;
-        map.end()
     }
 }
 
@@ -41,14 +57,14 @@ pub struct RecordBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<VectorBody<'a>>,
+    vector: Option<VectorsBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_value: Option<OrderValue>,
 }
 
 impl<'a> From<&'a Record> for RecordBody<'a> {
     fn from(record: &'a Record) -> Self {
-        let (payload, vector) = (record.payload.as_deref(), record.vector.as_ref().map(VectorBody));
+        let (payload, vector) = (record.payload.as_deref(), record.vectors.as_ref().map(VectorsBody));
         Self { id: record.id, payload, vector, order_value: None }
     }
 }
@@ -71,7 +87,7 @@ pub struct ScoredPointBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<VectorBody<'a>>,
+    vector: Option<VectorsBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_value: Option<OrderValue>,
 }

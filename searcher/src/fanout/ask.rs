@@ -19,7 +19,7 @@ pub const ASK_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"CRNQ";
 /// Bytes of a query without its vector and its JSON.
-const QUERY_BYTES_MIN: usize = 17;
+const QUERY_BYTES_MIN: usize = 21;
 
 /// What a leaf is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +133,7 @@ impl Ask {
         to.u8(self.partial.into());
         to.count(self.queries.len());
         for Question { query, payload, vector } in &self.queries {
+            to.bytes(query.using.as_bytes());
             to.floats(&query.vector);
             to.count(query.k);
             match query.score_threshold {
@@ -185,6 +186,7 @@ impl Ask {
 
 impl Question {
     fn decode(from: &mut Reader<'_>) -> Result<Self> {
+        let using = from.text("a vector's name")?.to_owned();
         let vector = from.floats("a vector")?;
         if vector.iter().any(|value| !value.is_finite()) {
             return Err(wrong("a vector", "has elements that are no finite numbers"));
@@ -203,7 +205,7 @@ impl Question {
             return Err(wrong("a threshold", "is not a finite number"));
         }
         let Rest { filter, params, payload, vector: shown } = Rest::read(from.bytes("a query's JSON")?)?;
-        let query = VectorQuery { vector, filter, k, params, score_threshold };
+        let query = VectorQuery { using, vector, filter, k, params, score_threshold };
         Ok(Self { query, payload, vector: shown })
     }
 }

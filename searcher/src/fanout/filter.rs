@@ -215,6 +215,7 @@ mod tests {
 
     fn again(filter: &Filter) -> Filter {
         let query = VectorQuery {
+            using: String::new(),
             vector: Vec::new(),
             filter: Some(filter.clone()),
             k: 1,
@@ -265,7 +266,8 @@ mod tests {
             plan: cairn_model::SegmentPlan::Ranges,
         };
         let paths = || vec![cairn_model::Path::parse("a[].b").unwrap(), cairn_model::Path::key("c d")];
-        let query = VectorQuery { vector: Vec::new(), filter: None, k: 1, params, score_threshold: None };
+        let query =
+            VectorQuery { using: String::new(), vector: Vec::new(), filter: None, k: 1, params, score_threshold: None };
         let selectors = [
             (PayloadSelector::None, VectorSelector::None),
             (PayloadSelector::All, VectorSelector::All),

@@ -1,12 +1,10 @@
 //! What a leaf answers: for each query its nearest points, as near as the engine measures, and what they show.
 
-use std::sync::Arc;
-
-use cairn_model::Usage;
+use cairn_model::{Usage, Vector};
 use serde_json::value::RawValue;
 
 use super::wire::{Reader, Result, Writer, wrong};
-use crate::request::{NamedVector, Record};
+use crate::request::Record;
 
 /// Largest frame that answers.
 pub const PART_BYTES_MAX: usize = 256 << 20;
@@ -15,7 +13,13 @@ const MAGIC: [u8; 4] = *b"CRNA";
 /// Bytes of a hit without payload and vector.
 const HIT_BYTES_MIN: usize = 14;
 const PAYLOAD: u8 = 1;
-const VECTOR: u8 = 2;
+const VECTORS: u8 = 2;
+/// Kinds of vectors.
+const DENSE: u8 = 0;
+const MULTI: u8 = 1;
+const SPARSE: u8 = 2;
+/// Bytes of a vector without values.
+const VECTOR_BYTES_MIN: usize = 9;
 
 /// A point, and how near it is.
 #[derive(Clone, Debug)]
@@ -76,40 +80,75 @@ impl Part {
         if answers != queries {
             return Err(wrong("the answers", format!("{answers} of them for {queries} queries")));
         }
-        let mut name: Arc<str> = "".into();
-        let one = |from: &mut Reader<'_>, name: &mut Arc<str>| {
+        let one = |from: &mut Reader<'_>| {
             let hits = from.count(HIT_BYTES_MIN, "the hits")?;
-            (0..hits).map(|_| read_hit(from, name)).collect::<Result<Vec<Hit>>>()
+            (0..hits).map(|_| read_hit(from)).collect::<Result<Vec<Hit>>>()
         };
-        let answers = (0..answers).map(|_| one(&mut from, &mut name)).collect::<Result<_>>()?;
+        let answers = (0..answers).map(|_| one(&mut from)).collect::<Result<_>>()?;
         from.end()?;
         Ok(Self { answers, usage })
     }
 }
 
 fn write_hit(to: &mut Writer, hit: &Hit) {
-    let Record { id, payload, vector } = &hit.record;
+    let Record { id, payload, vectors } = &hit.record;
     to.f32(hit.distance);
     let flag = |present: bool, flag: u8| if present { flag } else { 0 };
-    to.u8(flag(payload.is_some(), PAYLOAD) | flag(vector.is_some(), VECTOR));
+    to.u8(flag(payload.is_some(), PAYLOAD) | flag(vectors.is_some(), VECTORS));
     to.id(*id);
     if let Some(payload) = payload {
         to.bytes(payload.get().as_bytes());
     }
-    if let Some(vector) = vector {
-        to.bytes(vector.name.as_bytes());
-        to.floats(&vector.values);
+    if let Some(vectors) = vectors {
+        to.count(vectors.len());
+        for (name, vector) in vectors {
+            to.bytes(name.as_bytes());
+            write_vector(to, vector);
+        }
     }
 }
 
-/// `name` is that of the vector read last: as a rule this one's too.
-fn read_hit(from: &mut Reader<'_>, name: &mut Arc<str>) -> Result<Hit> {
+fn write_vector(to: &mut Writer, vector: &Vector) {
+    match vector {
+        Vector::Dense(values) => {
+            to.u8(DENSE);
+            to.floats(values);
+        }
+        Vector::Multi { dim, values } => {
+            to.u8(MULTI);
+            to.u32(*dim);
+            to.floats(values);
+        }
+        Vector::Sparse { indices, values } => {
+            to.u8(SPARSE);
+            to.count(indices.len());
+            indices.iter().for_each(|index| to.u32(*index));
+            to.floats(values);
+        }
+    }
+}
+
+fn read_vector(from: &mut Reader<'_>) -> Result<Vector> {
+    const FIELD: &str = "a vector";
+    match from.u8(FIELD)? {
+        DENSE => from.floats(FIELD).map(Vector::Dense),
+        MULTI => Ok(Vector::Multi { dim: from.u32(FIELD)?, values: from.floats(FIELD)? }),
+        SPARSE => {
+            let count = from.count(4, FIELD)?;
+            let indices = (0..count).map(|_| from.u32(FIELD)).collect::<Result<_>>()?;
+            Ok(Vector::Sparse { indices, values: from.floats(FIELD)? })
+        }
+        other => Err(wrong(FIELD, format!("kind {other}"))),
+    }
+}
+
+fn read_hit(from: &mut Reader<'_>) -> Result<Hit> {
     let distance = from.f32("a distance")?;
     if distance.is_nan() {
         return Err(wrong("a distance", "is not a number"));
     }
     let flags = from.u8("a hit")?;
-    if flags & !(PAYLOAD | VECTOR) != 0 {
+    if flags & !(PAYLOAD | VECTORS) != 0 {
         return Err(wrong("a hit", format!("flags {flags}")));
     }
     let id = from.id("an id")?;
@@ -119,14 +158,12 @@ fn read_hit(from: &mut Reader<'_>, name: &mut Arc<str>) -> Result<Hit> {
         let text = from.text("a payload")?.to_owned();
         Some(RawValue::from_string(text).map_err(|error| wrong("a payload", error))?)
     };
-    let vector = if flags & VECTOR == 0 {
+    let vectors = if flags & VECTORS == 0 {
         None
     } else {
-        let read = from.text("a vector's name")?;
-        if **name != *read {
-            *name = read.into();
-        }
-        Some(NamedVector { name: Arc::clone(name), values: from.floats("a vector")? })
+        let count = from.count(VECTOR_BYTES_MIN, "the vectors")?;
+        let one = |from: &mut Reader<'_>| Ok((from.text("a vector's name")?.to_owned(), read_vector(from)?));
+        Some((0..count).map(|_| one(from)).collect::<Result<_>>()?)
     };
-    Ok(Hit { distance, record: Record { id, payload, vector } })
+    Ok(Hit { distance, record: Record { id, payload, vectors } })
 }

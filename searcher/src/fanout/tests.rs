@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_model::{CollectionName, PointId, SearchParams, Usage, VectorQuery};
+use cairn_model::{CollectionName, PointId, SearchParams, Usage, Vector, VectorQuery, Vectors};
 use futures::{FutureExt as _, future::BoxFuture};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -18,13 +18,14 @@ use tokio::time::Instant;
 
 use super::{race::Failure, transport::Transport, *};
 use crate::{
-    request::{NamedVector, Record},
+    request::Record,
     select::{PayloadSelector, VectorSelector},
 };
 
 fn question(vector: Vec<f32>, k: usize, score_threshold: Option<f32>) -> Question {
     let filter = serde_json::from_str(r#"{"must": [{"key": "a", "match": {"value": "x"}}]}"#).unwrap();
-    let query = VectorQuery { vector, filter, k, params: SearchParams::default(), score_threshold };
+    let query =
+        VectorQuery { using: "stone".into(), vector, filter, k, params: SearchParams::default(), score_threshold };
     Question { query, payload: PayloadSelector::All, vector: VectorSelector::Names(vec!["stone".into()]) }
 }
 
@@ -49,9 +50,9 @@ fn hit(number: u64, distance: f32) -> Hit {
         PointId::Uuid(uuid::Uuid::from_u128(number.into()))
     };
     let payload = (!number.is_multiple_of(3)).then(|| RawValue::from_string(format!(r#"{{"n": {number} }}"#)).unwrap());
-    let vector =
-        (!number.is_multiple_of(5)).then(|| NamedVector { name: "stone".into(), values: vec![distance, f32::MAX] });
-    Hit { distance, record: Record { id, payload, vector } }
+    let vectors = (!number.is_multiple_of(5))
+        .then(|| Vectors::from([("stone".to_owned(), Vector::Dense(vec![distance, f32::MAX]))]));
+    Hit { distance, record: Record { id, payload, vectors } }
 }
 
 fn shown(part: &Part) -> String {

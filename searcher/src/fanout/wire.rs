@@ -3,7 +3,7 @@
 use cairn_model::PointId;
 
 /// The version of both frames. A leaf refuses every other, and the root asks elsewhere: during an update both may run.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 const NUMBER: u8 = 0;
 const UUID: u8 = 1;

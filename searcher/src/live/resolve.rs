@@ -7,7 +7,7 @@ use std::{
 
 use cairn_engine::payload;
 use cairn_model::{
-    Filter, FilterText, Operation, Payload, Point, PointId, Selection, UpdateMode, Vector, Vectors, limits::IDS_MAX,
+    Filter, FilterText, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits::IDS_MAX,
 };
 
 use super::{
@@ -197,6 +197,5 @@ fn point(record: Record) -> Result<Point> {
     let damaged = |error: serde_json::Error| Error::Internal(format!("the payload of point {}: {error}", record.id));
     let payload = record.payload.as_deref().map(|text| serde_json::from_str::<Payload>(text.get()));
     let payload = payload.transpose().map_err(damaged)?.unwrap_or_default();
-    let vectors = record.vector.map(|vector| (vector.name.to_string(), Vector::Dense(vector.values)));
-    Ok(Point { id: record.id, vectors: vectors.into_iter().collect(), payload })
+    Ok(Point { id: record.id, vectors: record.vectors.unwrap_or_default(), payload })
 }

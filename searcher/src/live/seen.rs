@@ -55,7 +55,7 @@ impl Seen {
         if ids.is_empty() {
             return Ok(Self::still(collection));
         }
-        let empty = empty(&collection)?;
+        let empty = empty(&collection);
         let mut tails: Vec<ShardTail> = collection
             .manifests
             .iter()
@@ -119,7 +119,6 @@ impl Seen {
 }
 
 /// No points in memory, of a collection's schema.
-pub(super) fn empty(collection: &Collection) -> Result<Fresh> {
-    let (name, params) = collection.doc.schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
-    Ok(Fresh::new(name, *params))
+pub(super) fn empty(collection: &Collection) -> Fresh {
+    Fresh::new(&collection.doc.schema)
 }

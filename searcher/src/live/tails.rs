@@ -154,7 +154,7 @@ impl Tails {
         };
         let known = Arc::clone(known);
         let applying = move |_: &_| {
-            let nothing = empty(&collection)?;
+            let nothing = empty(&collection);
             let before = known.tails.get(at);
             // Rows of segments that are known not to count up to some place go on not to count.
             let is_later = before.is_some_and(|before| before.tail.next() <= tail.next());
@@ -204,7 +204,7 @@ impl Tails {
         let masks = same.map(|same| same.masks.kept()).unwrap_or_default();
         let before = before.cloned();
         let applying = move |_: &_| {
-            let nothing = empty(&collection)?;
+            let nothing = empty(&collection);
             let one = |(at, tail): (usize, Arc<Tail>)| {
                 let position = collection.manifests[at].log_position;
                 let known = before.as_ref().and_then(|before| before.tails.get(at));

@@ -36,7 +36,7 @@ impl Choice {
         if collection.doc.schema.partition != Partition::Space || !queries.iter().any(skips) {
             return Ok(Self { needed: vec![None; queries.len()], all });
         }
-        let (_, params) = collection.doc.schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
+        let (_, params) = collection.doc.schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
         let unit = params.distance == Distance::Cosine;
         let mut segments = Vec::with_capacity(all);
         for (_, entry) in collection.segments() {
@@ -85,6 +85,7 @@ pub(super) fn shards(collection: &Collection, requests: &[Request]) -> Result<Sh
     }
     let query = |request: &Request| match &request.query {
         Query::Vector(vector) => Some(VectorQuery {
+            using: request.using.clone().unwrap_or_default(),
             vector: vector.clone(),
             filter: request.filter.clone(),
             k: request.limit + request.offset,

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn page(ids: &[u64], next: Option<u64>) -> Page {
-        let record = |id: &u64| Record { id: PointId::Num(*id), payload: None, vector: None };
+        let record = |id: &u64| Record { id: PointId::Num(*id), payload: None, vectors: None };
         Page { points: ids.iter().map(record).collect(), next: next.map(PointId::Num) }
     }
 

@@ -15,7 +15,7 @@ use cairn_engine::{
     merge,
     segment::{Along, Strategy},
 };
-use cairn_model::{Distance, Filter, PointId, Strategies, TierBytes, Usage, VectorQuery};
+use cairn_model::{Distance, Filter, PointId, Strategies, TierBytes, Usage, Vector, VectorQuery};
 use rayon::prelude::*;
 
 use super::choice::Choice;
@@ -24,9 +24,9 @@ use crate::{
     heat::{Expand as _, Heat},
     leaf::{Candidate, Leaf, Selectors},
     live::Seen,
-    request::{NamedVector, Query, Record, Request, ScoredPoint},
+    request::{Query, Record, Request, ScoredPoint},
     searcher::Searcher,
-    select::PayloadSelector,
+    select::{PayloadSelector, VectorSelector},
     telemetry::Telemetry,
 };
 
@@ -99,8 +99,8 @@ pub(super) fn score(by: Distance, distance: f32) -> f32 {
 /// Bytes of a point in an answer, about.
 pub(super) fn text_bytes(record: &Record) -> usize {
     let payload_bytes = record.payload.as_ref().map_or(0, |payload| payload.get().len());
-    let vector_bytes = record.vector.as_ref().map_or(0, |vector| vector.values.len() * FLOAT_TEXT_BYTES);
-    payload_bytes + vector_bytes + POINT_TEXT_BYTES
+    let values: usize = record.vectors.iter().flatten().map(|(_, vector)| vector.len()).sum();
+    payload_bytes + values * FLOAT_TEXT_BYTES + POINT_TEXT_BYTES
 }
 
 pub(super) fn too_large(limit: usize) -> Error {
@@ -117,7 +117,7 @@ pub(super) fn wrong_query(error: cairn_engine::Error) -> Error {
 impl Job {
     pub(super) fn new(searcher: &Searcher, (seen, tails): (&Arc<Seen>, bool), leaves: Vec<Arc<Leaf>>) -> Result<Self> {
         let schema = &seen.doc.schema;
-        let (_, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
+        let (_, params) = schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(Self {
             leaves,
             distance: params.distance,
@@ -166,11 +166,18 @@ impl Job {
         row.ok_or_else(|| Error::Internal(format!("point {id} is not where it was found")))
     }
 
-    /// The stored vector of a point.
-    pub(super) fn vector(&self, id: PointId, (at, ordinal): (usize, u32)) -> Result<Vec<f32>> {
-        match self.leaves.get(at) {
-            Some(leaf) => leaf.vector(ordinal),
-            None => Ok(self.put(id, at)?.vector()),
+    /// The stored dense vector of a point.
+    ///
+    /// # Errors
+    /// `Invalid` where the point has none of this name.
+    pub(super) fn vector(&self, id: PointId, (at, ordinal): (usize, u32), name: &str) -> Result<Vec<f32>> {
+        let mut vectors = match self.leaves.get(at) {
+            Some(leaf) => leaf.vectors(ordinal, &VectorSelector::Names(vec![name.to_owned()]))?,
+            None => self.put(id, at)?.vectors(&|known| known == name),
+        };
+        match vectors.remove(name) {
+            Some(Vector::Dense(values)) => Ok(values),
+            _ => Err(Error::Invalid(format!("Vector with name '{name}' is not found in point {id}"))),
         }
     }
 
@@ -207,12 +214,13 @@ impl Job {
             Query::Vector(vector) => (vector.clone(), None),
             Query::Point(id) => {
                 let row = self.find(*id)?.ok_or(Error::NoPoint(*id))?;
-                (self.vector(*id, row)?, Some(*id))
+                (self.vector(*id, row, request.using.as_deref().unwrap_or_default())?, Some(*id))
             }
         };
         // One more where the point itself will be left out.
         let k = request.limit + request.offset + usize::from(without.is_some());
         let query = VectorQuery {
+            using: request.using.clone().unwrap_or_default(),
             vector,
             filter: request.filter.clone(),
             k,
@@ -434,10 +442,11 @@ impl Job {
                 selector.apply(text).map_err(|error| Error::Internal(format!("the payload of point {id}: {error}")))?
             }
         };
-        let name = self.seen.doc.schema.vector().map_err(|error| Error::Invalid(error.to_string()))?.0;
-        let shown = select.vector.shows(name);
-        let vector = shown.then(|| NamedVector { name: name.into(), values: put.vector() });
-        Ok(Record { id, payload, vector })
+        let vectors = match select.vector {
+            VectorSelector::None => None,
+            selector => Some(put.vectors(&|name| selector.shows(name))),
+        };
+        Ok(Record { id, payload, vectors })
     }
 
     /// Points by id; `None` for those that are not there.

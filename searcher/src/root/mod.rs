@@ -283,7 +283,7 @@ impl Searcher {
 
 fn check_request(collection: &Collection, request: &Request) -> Result<()> {
     let schema = &collection.doc.schema;
-    let (name, params) = schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
+    let (name, params) = schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
     check_vector_names(collection, &request.with_vector)?;
     if request.score_threshold.is_some_and(|threshold| !threshold.is_finite()) {
         return Err(Error::Invalid("score_threshold is not a finite number".into()));

@@ -75,7 +75,7 @@ mod tests {
         let point = |id: u64, value: Option<i64>| ScoredPoint {
             score: 1.0,
             order_value: value.map(OrderValue::Integer),
-            record: Record { id: PointId::Num(id), payload: None, vector: None },
+            record: Record { id: PointId::Num(id), payload: None, vectors: None },
         };
         let by_id = |ids: &[u64]| ids.iter().map(|id| point(*id, None)).collect::<Vec<_>>();
         let ordered = |entries: &[(u64, i64)]| entries.iter().map(|(id, v)| point(*id, Some(*v))).collect::<Vec<_>>();

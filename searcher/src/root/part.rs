@@ -114,7 +114,7 @@ fn unseen(generation: &str) -> Error {
 
 /// The root has checked the request; this is what would otherwise make no sense here.
 fn check_question(collection: &Collection, question: &Question) -> Result<()> {
-    let (_, params) = collection.doc.schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
+    let (_, params) = collection.doc.schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
     let (expected, got) = (params.size as usize, question.query.vector.len());
     if got != expected {
         return Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")));

@@ -58,7 +58,7 @@ impl Searcher {
         seen: &Arc<Seen>,
         requests: &Arc<[Request]>,
     ) -> Result<Answers> {
-        let (_, params) = seen.doc.schema.vector().map_err(|error| Error::Invalid(error.to_string()))?;
+        let (_, params) = seen.doc.schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
         let vectors = self.vectors(call, seen, requests).await?;
         let questions: Vec<Question> = requests.iter().filter_map(|request| question(request, &vectors)).collect();
         let partial = requests.iter().all(|request| request.partial);
@@ -140,34 +140,27 @@ impl Searcher {
     }
 
     /// The vectors of the points that queries name.
-    async fn vectors(
-        &self,
-        call: &Call<'_>,
-        seen: &Arc<Seen>,
-        requests: &[Request],
-    ) -> Result<HashMap<PointId, Vec<f32>>> {
-        let named = requests.iter().filter_map(|request| match &request.query {
-            Query::Point(id) => Some(*id),
-            Query::Vector(_) | Query::All | Query::Order(_) => None,
-        });
-        let ids: Vec<PointId> = named.collect();
-        if ids.is_empty() {
+    async fn vectors(&self, call: &Call<'_>, seen: &Arc<Seen>, requests: &[Request]) -> Result<PointVectors> {
+        let named: Vec<(PointId, String)> = requests.iter().filter_map(named).collect();
+        if named.is_empty() {
             return Ok(HashMap::new());
         }
+        let ids: Vec<PointId> = named.iter().map(|(id, _)| *id).collect();
         let shards = Shards::of_points(seen, &ids);
         let plan = move |_: &_| Ok(Wants::of(shards.clone(), None));
-        let asked = ids.clone();
+        let asked = named.clone();
         let work = Arc::new(move |job: &Job, _: &Stop| {
-            let one = |id: &PointId| {
+            let one = |named: &(PointId, String)| {
+                let (id, using) = named;
                 let found = job.find(*id)?;
-                found.map(|row| Ok((*id, job.vector(*id, row)?))).transpose()
+                found.map(|row| Ok((named.clone(), job.vector(*id, row, using)?))).transpose()
             };
             Ok(gather(asked.iter().map(one).collect())?.into_iter().flatten().collect())
         });
-        let join = |groups: Vec<HashMap<PointId, Vec<f32>>>| groups.into_iter().flatten().collect();
-        let vectors = self.answer_from(call, seen, &plan, &work, &join).await?;
-        match ids.iter().find(|id| !vectors.contains_key(id)) {
-            Some(id) => Err(Error::NoPoint(*id)),
+        let join = |groups: Vec<PointVectors>| groups.into_iter().flatten().collect();
+        let vectors: PointVectors = self.answer_from(call, seen, &plan, &work, &join).await?;
+        match named.iter().find(|named| !vectors.contains_key(named)) {
+            Some((id, _)) => Err(Error::NoPoint(*id)),
             None => Ok(vectors),
         }
     }
@@ -239,14 +232,26 @@ async fn gathered(fanout: &Fanout, seen: &Seen, queries: Vec<Question>, partial:
     Ok(Gathered { parts, usage })
 }
 
+/// The vectors of points by the points' ids and the vectors' names.
+type PointVectors = HashMap<(PointId, String), Vec<f32>>;
+
+/// Which vector of which point a request looks near, if it names one.
+fn named(request: &Request) -> Option<(PointId, String)> {
+    match &request.query {
+        Query::Point(id) => Some((*id, request.using.clone().unwrap_or_default())),
+        Query::Vector(_) | Query::All | Query::Order(_) => None,
+    }
+}
+
 /// What the leaves are asked for a request; `None` for one that wants any points.
-fn question(request: &Request, vectors: &HashMap<PointId, Vec<f32>>) -> Option<Question> {
+fn question(request: &Request, vectors: &PointVectors) -> Option<Question> {
     let vector = match &request.query {
         Query::All | Query::Order(_) => return None,
         Query::Vector(vector) => vector,
-        Query::Point(id) => vectors.get(id)?,
+        Query::Point(_) => vectors.get(&named(request)?)?,
     };
     let query = VectorQuery {
+        using: request.using.clone().unwrap_or_default(),
         vector: vector.clone(),
         filter: request.filter.clone(),
         // One more where the point itself will be left out.

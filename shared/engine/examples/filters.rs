@@ -191,6 +191,7 @@ impl Exam {
     fn query(&self, (row, field, range): &(usize, &str, std::ops::Range<u32>), exact: bool) -> VectorQuery {
         let filter = json!({"must": [{"key": field, "range": {"gte": range.start, "lt": range.end}}]});
         VectorQuery {
+            using: String::new(),
             vector: self.queries.row(*row).to_vec(),
             filter: Some(Filter::from_json(&filter).unwrap()),
             k: K,

@@ -53,7 +53,7 @@ fn folder() -> PathBuf {
 
 fn query(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> VectorQuery {
     let params = SearchParams { exact, ..SearchParams::default() };
-    VectorQuery { vector, filter, k: 10, params, score_threshold: None }
+    VectorQuery { using: "stone".into(), vector, filter, k: 10, params, score_threshold: None }
 }
 
 /// Everything that a reader can get out of a file is what was put in.

@@ -18,6 +18,7 @@ mod quantization;
 mod query;
 mod schema;
 mod usage;
+mod vector_params;
 
 pub use distance::{Datatype, Distance};
 pub use error::{ErrorKind, Kind};
@@ -38,8 +39,11 @@ pub use quantization::{
     ScalarKind, ScalarQuantization, TurboBits, TurboQuantization,
 };
 pub use query::{QuantizationSearch, SearchParams, SegmentPlan, VectorQuery};
-pub use schema::{CollectionSchema, HnswConfig, Partition, Preset, SchemaError, VectorParams};
+pub use schema::{CollectionSchema, HnswConfig, Partition, Preset, SchemaError};
 pub use usage::{Strategies, TierBytes, Usage};
+pub use vector_params::{
+    Comparator, Modifier, MultivectorConfig, SparseIndexParams, SparseVectorParams, VectorKind, VectorParams,
+};
 
 /// A point's payload: a JSON object, as Qdrant stores it.
 pub type Payload = serde_json::Map<String, serde_json::Value>;

@@ -175,6 +175,20 @@ impl FilterText {
 }
 
 impl Vector {
+    /// Values that are written down.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Dense(values) | Self::Multi { values, .. } | Self::Sparse { values, .. } => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn validate(&self, at: &dyn Fn() -> String) -> Check {
         let values = match self {
             Self::Dense(values) => {

@@ -50,6 +50,8 @@ pub struct QuantizationSearch {
 /// One nearest-neighbour query, checked against the schema before it gets here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorQuery {
+    /// The name of the dense vector that is searched; `""` is the unnamed one.
+    pub using: String,
     /// The query vector, of the schema's dimension, finite.
     pub vector: Vec<f32>,
     /// Which points count.

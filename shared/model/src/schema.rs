@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Datatype, Distance, Path, Payload, PayloadIndex, PointId, Quantization,
-    limits::{
-        CODED_DIM_MIN, DIM_MAX, EF_CONSTRUCT_MAX, INDEXES_MAX, M_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, SHARDS_MAX,
-    },
+    Distance, Path, Payload, PayloadIndex, PointId, Quantization, SparseVectorParams, VectorKind, VectorParams,
+    limits::{INDEXES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, SHARDS_MAX, VECTORS_MAX},
 };
 
 /// HNSW's build parameters, under Qdrant's names and with Qdrant's defaults.
@@ -122,57 +120,14 @@ impl std::str::FromStr for Partition {
     }
 }
 
-/// One vector of a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VectorParams {
-    /// Dimensions.
-    pub size: u32,
-    /// Metric.
-    pub distance: Distance,
-    /// Number format of the originals.
-    #[serde(default)]
-    pub datatype: Datatype,
-    /// How its graph is built.
-    #[serde(default)]
-    pub hnsw: HnswConfig,
-    /// Whether the vectors themselves are kept; if not, they are answered and scored from their 8-bit codes.
-    #[serde(default = "kept")]
-    pub originals: bool,
-    /// What a build spends its time on.
-    #[serde(default)]
-    pub preset: Preset,
-}
-
-const fn kept() -> bool {
-    true
-}
-
-impl VectorParams {
-    /// Vectors of `size` dimensions, with everything else at its default.
-    #[must_use]
-    pub fn new(size: u32, distance: Distance) -> Self {
-        Self {
-            size,
-            distance,
-            datatype: Datatype::default(),
-            hnsw: HnswConfig::default(),
-            originals: true,
-            preset: Preset::default(),
-        }
-    }
-
-    /// Whether a segment keeps 8-bit codes of such vectors.
-    #[must_use]
-    pub fn coded(&self) -> bool {
-        self.distance != Distance::Manhattan && self.size >= CODED_DIM_MIN
-    }
-}
-
-/// A collection's schema. Today every point has exactly one vector, whose name may be empty.
+/// A collection's schema. A point may lack any of the vectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectionSchema {
-    /// Vectors by name; `""` is the default, unnamed one.
+    /// Vectors by name, of one or several a point; `""` is the default, unnamed one.
     pub vectors: BTreeMap<String, VectorParams>,
+    /// Sparse vectors by name; none of them is in `vectors`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse_vectors: BTreeMap<String, SparseVectorParams>,
     /// Shards; fixed for the collection's life.
     pub shard_count: u32,
     /// What decides to which shard a point belongs.
@@ -208,6 +163,7 @@ impl CollectionSchema {
     pub fn single(name: &str, params: VectorParams, shard_count: u32) -> Self {
         Self {
             vectors: BTreeMap::from([(name.to_owned(), params)]),
+            sparse_vectors: BTreeMap::new(),
             shard_count,
             partition: Partition::Hash,
             quantization: None,
@@ -223,18 +179,48 @@ impl CollectionSchema {
         (self.partition == Partition::Hash).then(|| id.shard(self.shard_count))
     }
 
-    /// The one vector's name and parameters.
+    /// A vector's kind, if there is one of this name.
+    #[must_use]
+    pub fn kind(&self, name: &str) -> Option<VectorKind<'_>> {
+        let sparse = || self.sparse_vectors.get(name).map(VectorKind::Sparse);
+        self.vectors.get(name).map(VectorParams::kind).or_else(sparse)
+    }
+
+    /// All vectors: those that are not sparse by name, then those that are.
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, VectorKind<'_>)> {
+        let sparse = self.sparse_vectors.iter().map(|(name, params)| (name.as_str(), VectorKind::Sparse(params)));
+        self.vectors.iter().map(|(name, params)| (name.as_str(), params.kind())).chain(sparse)
+    }
+
+    /// Name and parameters of the one vector that a collection has which is filled from a source of vectors.
     ///
     /// # Errors
-    /// When the schema was not validated and has none or several.
-    pub fn vector(&self) -> Result<(&str, &VectorParams), SchemaError> {
-        match (self.vectors.len(), self.vectors.first_key_value()) {
-            (1, Some((name, params))) => Ok((name, params)),
-            (count, _) => Err(SchemaError {
+    /// When it has none, several, or one of another kind than dense.
+    pub fn only_vector(&self) -> Result<(&str, &VectorParams), SchemaError> {
+        let mut kinds = self.kinds();
+        match (kinds.next(), kinds.next()) {
+            (Some((name, VectorKind::Dense(params))), None) => Ok((name, params)),
+            _ => Err(SchemaError {
                 field: "vectors".into(),
-                why: format!("this version stores exactly one vector per point, {count} were declared"),
+                why: format!(
+                    "a source has one dense vector a point, the collection has {}: write its points through the API",
+                    self.described()
+                ),
             }),
         }
+    }
+
+    fn described(&self) -> String {
+        let one = |(name, kind): (&str, VectorKind<'_>)| {
+            let kind = match kind {
+                VectorKind::Dense(_) => "dense",
+                VectorKind::Multi(_) => "multivector",
+                VectorKind::Sparse(_) => "sparse",
+            };
+            format!("'{}' ({kind})", name.escape_debug())
+        };
+        let all: Vec<String> = self.kinds().map(one).collect();
+        if all.is_empty() { "no vectors".to_owned() } else { all.join(", ") }
     }
 
     /// Checks every number and name.
@@ -243,38 +229,39 @@ impl CollectionSchema {
     /// Names the first field that is wrong.
     pub fn validate(&self) -> Result<(), SchemaError> {
         let fail = |field: String, why: String| Err(SchemaError { field, why });
-        let (name, params) = self.vector()?;
-        if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-            return fail("vectors".into(), format!("vector name must be at most {NAME_BYTES_MAX} printable bytes"));
+        let count = self.vectors.len() + self.sparse_vectors.len();
+        if count > VECTORS_MAX {
+            return fail("vectors".into(), format!("{count} vectors are declared, at most {VECTORS_MAX} are allowed"));
         }
-        let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
-        let range = |field: &str, value: u32, low: u32, high: u32| {
-            if (low..=high).contains(&value) {
-                return Ok(());
+        for (field, name) in self
+            .vectors
+            .keys()
+            .map(|name| ("vectors", name))
+            .chain(self.sparse_vectors.keys().map(|name| ("sparse_vectors", name)))
+        {
+            if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+                return fail(field.into(), format!("vector name must be at most {NAME_BYTES_MAX} printable bytes"));
             }
-            fail(format!("{at}.{field}"), format!("value {value} invalid, must be from {low} to {high}"))
-        };
-        range("size", params.size, 1, u32::try_from(DIM_MAX).unwrap_or(u32::MAX))?;
-        if !params.originals && !params.coded() {
-            let why = format!(
-                "originals can be left out only where there are codes to answer from: \
-                 Cosine, Dot or Euclid of at least {CODED_DIM_MIN} dimensions"
-            );
-            return fail(format!("{at}.originals"), why);
         }
-        if self.partition == Partition::Space && !matches!(params.distance, Distance::Cosine | Distance::Euclid) {
-            let why = "space is possible for Cosine and Euclid only: the largest products need not be near, and Manhattan's \
-                       nearest were not measured";
-            return fail("partition".into(), why.into());
+        if let Some(name) = self.sparse_vectors.keys().find(|name| self.vectors.contains_key(*name)) {
+            return fail(format!("sparse_vectors.{name}"), "there is a dense vector of this name".into());
         }
-        range("hnsw_config.m", params.hnsw.m, 2, M_MAX)?;
-        range("hnsw_config.ef_construct", params.hnsw.ef_construct, 4, EF_CONSTRUCT_MAX)?;
+        for (name, params) in &self.vectors {
+            params.validate(&at(name))?;
+        }
+        if self.partition == Partition::Space {
+            let (_, params) = self.only_vector().map_err(|error| SchemaError { field: "partition".into(), ..error })?;
+            if !matches!(params.distance, Distance::Cosine | Distance::Euclid) {
+                let why = "space is possible for Cosine and Euclid only: the largest products need not be near, and Manhattan's \
+                           nearest were not measured";
+                return fail("partition".into(), why.into());
+            }
+        }
         if let Some(quantization) = &self.quantization {
             quantization.validate("quantization_config")?;
         }
         for (name, quantization) in &self.vector_quantization {
-            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
-            quantization.validate(&format!("{at}.quantization_config"))?;
+            quantization.validate(&format!("{}.quantization_config", at(name)))?;
         }
         self.validate_notes()?;
         if !(1..=SHARDS_MAX).contains(&self.shard_count) {
@@ -308,6 +295,11 @@ impl CollectionSchema {
         }
         Ok(())
     }
+}
+
+/// The field that holds a vector's parameters.
+fn at(name: &str) -> String {
+    if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") }
 }
 
 #[cfg(test)]
@@ -380,7 +372,7 @@ mod tests {
             "hnsw":{"m":16,"ef_construct":100,"full_scan_threshold":10000}}},"shard_count":1}"#;
         let parsed: CollectionSchema = serde_json::from_str(old).unwrap();
         assert_eq!(parsed, schema(4, 16, 1));
-        assert!(parsed.vector().unwrap().1.originals);
+        assert!(parsed.only_vector().unwrap().1.originals);
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub(super) fn request(method: &str, path: &str, body: impl Into<String>) -> Requ
 }
 
 pub(super) fn segment(schema: &CollectionSchema, points: &[&Point]) -> Vec<u8> {
-    let (name, params) = schema.vector().unwrap();
+    let (name, params) = schema.only_vector().unwrap();
     let mut builder = Builder::new(name, *params, 7);
     for point in points {
         builder.push(point.id, &point.vector, Some(&point.payload)).unwrap();

@@ -8,9 +8,9 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use cairn_model::{Operation, Payload, Point, PointId, Selection, UpdateMode, Vector, VectorParams, limits};
+use cairn_model::{CollectionSchema, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits};
 use rpds::RedBlackTreeMapSync;
 
 pub use row::{Put, Row};
@@ -20,27 +20,36 @@ use crate::{Error, Result, segment::Stored};
 /// The newest versions of points by id. A clone takes constant time and shares all that neither changes.
 #[derive(Clone, Debug)]
 pub struct Fresh {
-    name: Arc<str>,
-    params: VectorParams,
+    schema: Arc<CollectionSchema>,
+    /// The vectors' names, which all points share.
+    names: Arc<[Arc<str>]>,
     rows: RedBlackTreeMapSync<PointId, Arc<Row>>,
     live: usize,
     bytes: usize,
 }
 
 impl Fresh {
-    /// Nothing was written yet. `name` is the vector's.
+    /// Nothing was written yet, of a collection of this schema.
     #[must_use]
-    pub fn new(name: &str, params: VectorParams) -> Self {
-        Self { name: name.into(), params, rows: RedBlackTreeMapSync::new_sync(), live: 0, bytes: 0 }
+    pub fn new(schema: &CollectionSchema) -> Self {
+        let names = schema.kinds().map(|(name, _)| name.into()).collect();
+        Self { schema: Arc::new(schema.clone()), names, rows: RedBlackTreeMapSync::new_sync(), live: 0, bytes: 0 }
     }
 
     /// Writes a whole point at `sequence` of the log. Of two writes of one id the later sequence counts, of one sequence the later call.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, a value that does not fit the datatype, or a payload over its
-    /// limit; nothing changes then.
-    pub fn put(&mut self, id: PointId, sequence: u64, vector: &[f32], payload: Payload) -> Result<()> {
-        let put = Put { vector: Stored::new(vector, self.params)?, payload };
+    /// [`Error::Invalid`] for a vector that the schema does not have, a wrong kind or dimension, NaN or infinity, a value that does not fit
+    /// the datatype, or a payload over its limit; nothing changes then.
+    pub fn put(&mut self, id: PointId, sequence: u64, vectors: &Vectors, payload: Payload) -> Result<()> {
+        let mut stored = BTreeMap::new();
+        for (name, vector) in vectors {
+            let unknown = || Error::invalid("vector", format!("point {id} has a vector '{}'", name.escape_debug()));
+            let kind = self.schema.kind(name).ok_or_else(unknown)?;
+            let known = self.names.iter().find(|known| ***known == **name).ok_or_else(unknown)?;
+            stored.insert(Arc::clone(known), Stored::new(vector, kind)?);
+        }
+        let put = Put { vectors: stored, payload };
         let text_bytes = put.payload_text()?.len();
         if text_bytes > limits::PAYLOAD_BYTES_MAX {
             let why = format!("{text_bytes} bytes of JSON, at most {} are allowed", limits::PAYLOAD_BYTES_MAX);
@@ -58,15 +67,12 @@ impl Fresh {
     /// Does what an operation of the log says. The log has only whole points and removals by id: others were computed before.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for other operations, a point without the vector or with one that is not dense, and as [`Fresh::put`]; what came
-    /// before in the operation is done then.
+    /// [`Error::Invalid`] for other operations, and as [`Fresh::put`]; what came before in the operation is done then.
     pub fn apply(&mut self, sequence: u64, operation: &Operation) -> Result<()> {
         match operation {
             Operation::Upsert { points, mode: UpdateMode::Upsert, filter: None } => {
-                points.iter().try_for_each(|Point { id, vectors, payload }| match vectors.get(&*self.name) {
-                    Some(Vector::Dense(vector)) => self.put(*id, sequence, vector, payload.clone()),
-                    _ => Err(Error::invalid("vector", format!("point {id} has no dense vector '{}'", self.name))),
-                })
+                let put = |Point { id, vectors, payload }: &Point| self.put(*id, sequence, vectors, payload.clone());
+                points.iter().try_for_each(put)
             }
             Operation::Delete(Selection::Ids(ids)) => {
                 ids.iter().for_each(|id| self.remove(*id, sequence));
@@ -92,7 +98,7 @@ impl Fresh {
     /// What was written at `position` of the log or later: the rest is in segments once a manifest has that log position.
     #[must_use]
     pub fn since(&self, position: u64) -> Self {
-        let mut rest = Self::new(&self.name, self.params);
+        let mut rest = Self { rows: RedBlackTreeMapSync::new_sync(), live: 0, bytes: 0, ..self.clone() };
         for (id, row) in self.rows.iter().filter(|(_, row)| row.sequence() >= position) {
             rest.bytes += row.bytes();
             rest.live += usize::from(row.point().is_some());
@@ -141,15 +147,9 @@ impl Fresh {
         self.bytes
     }
 
-    /// The vector's name.
+    /// Of which schema the points are.
     #[must_use]
-    pub fn vector_name(&self) -> &str {
-        &self.name
-    }
-
-    /// The vector's parameters.
-    #[must_use]
-    pub const fn params(&self) -> VectorParams {
-        self.params
+    pub fn schema(&self) -> &CollectionSchema {
+        &self.schema
     }
 }

@@ -1,11 +1,15 @@
 //! What was written of one point.
 
-use cairn_model::Payload;
+use std::{collections::BTreeMap, sync::Arc};
+
+use cairn_model::{Payload, Vectors};
 
 use crate::{Error, Result, segment::Stored};
 
 /// What a row takes beside its vector and payload: its place in the tree, counters, the map of the payload.
-const ROW_BYTES: usize = 256;
+const ROW_BYTES: usize = 160;
+/// What a vector takes beside its values: its place among a point's.
+const VECTOR_BYTES: usize = 96;
 /// A payload in memory over its JSON: a few keys and numbers, each a node of a tree and perhaps a string.
 const PAYLOAD_FACTOR: usize = 4;
 
@@ -19,7 +23,8 @@ pub struct Row {
 
 impl Row {
     pub(super) fn new(sequence: u64, point: Option<Put>, text_bytes: usize) -> Self {
-        let vector_bytes = point.as_ref().map_or(0, |put| put.vector.bytes().len());
+        let vectors = point.iter().flat_map(|put| put.vectors.values());
+        let vector_bytes: usize = vectors.map(|vector| VECTOR_BYTES + vector.heap_bytes()).sum();
         Self { sequence, point, bytes: ROW_BYTES + vector_bytes + PAYLOAD_FACTOR * text_bytes }
     }
 
@@ -43,15 +48,23 @@ impl Row {
 /// A point that was written whole.
 #[derive(Clone, Debug)]
 pub struct Put {
-    pub(super) vector: Stored,
+    pub(super) vectors: BTreeMap<Arc<str>, Stored>,
     pub(super) payload: Payload,
 }
 
 impl Put {
-    /// The vector as a segment would give it back: normalised where the metric wants that, rounded to its datatype, widened to f32.
+    /// Those of its vectors whose names are wanted, as a segment would give them back: normalised where the metric wants that, rounded to their
+    /// datatypes, widened to f32.
     #[must_use]
-    pub fn vector(&self) -> Vec<f32> {
-        self.vector.widened()
+    pub fn vectors(&self, wanted: &dyn Fn(&str) -> bool) -> Vectors {
+        let wanted = self.vectors.iter().filter(|(name, _)| wanted(name));
+        wanted.map(|(name, vector)| ((**name).to_owned(), vector.widened())).collect()
+    }
+
+    /// Whether it has a vector of this name.
+    #[must_use]
+    pub fn has_vector(&self, name: &str) -> bool {
+        self.vectors.contains_key(name)
     }
 
     /// The payload.

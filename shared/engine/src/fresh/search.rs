@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cairn_model::{Datatype, Filter, Order, OrderValue, Path, PointId, Scalar, VectorQuery};
+use cairn_model::{Datatype, Filter, Order, OrderValue, Path, PointId, Scalar, VectorKind, VectorQuery};
 
 use super::{Fresh, Put};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     kernel::ordered,
     merge::top_k,
     payload,
-    segment::{ToStored, check, unit},
+    segment::{Stored, ToStored, check, unit},
 };
 
 /// Points between two looks at the watch.
@@ -21,20 +21,23 @@ impl Fresh {
     /// ties by id. They are those of an exact search in a segment of the same points.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension or a non-finite query, [`Error::Cancelled`].
+    /// [`Error::Invalid`] for a vector that cannot be searched, a wrong dimension or a non-finite query, [`Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Vec<(PointId, f32)>> {
-        check(&query.vector, self.params.size as usize)?;
+        let Some(VectorKind::Dense(&params)) = self.schema.kind(&query.using) else {
+            return Err(Error::invalid("using", format!("there is no dense vector '{}'", query.using.escape_debug())));
+        };
+        check(&query.vector, params.size as usize)?;
         // Bytes are compared with bytes: their cosine does not need a unit vector.
-        let unit =
-            if self.params.datatype == Datatype::Uint8 { None } else { unit(&query.vector, self.params.distance) };
+        let unit = if params.datatype == Datatype::Uint8 { None } else { unit(&query.vector, params.distance) };
         let query_vector = unit.as_deref().unwrap_or(&query.vector);
-        let scorer = ToStored::new(self.params, query_vector);
-        let metric = self.params.distance;
+        let scorer = ToStored::new(params, query_vector);
+        let metric = params.distance;
         let passes = |distance| query.score_threshold.is_none_or(|least| metric.passes(metric.score(distance), least));
         let mut found = Vec::new();
         for matching in self.matching(None, query.filter.as_ref(), watch) {
             let (id, put) = matching?;
-            let distance = scorer.distance(put.vector.bytes());
+            let Some(row) = put.vectors.get(&*query.using).and_then(Stored::row) else { continue };
+            let distance = scorer.distance(row);
             if passes(distance) {
                 found.push((id, distance));
             }
@@ -115,7 +118,7 @@ impl Fresh {
             }
             let put = row.point()?;
             filter
-                .is_none_or(|filter| payload::matches(filter, id, &put.payload, &|name| *name == *self.name))
+                .is_none_or(|filter| payload::matches(filter, id, &put.payload, &|name| put.has_vector(name)))
                 .then_some(Ok((id, put)))
         })
     }

@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_model::{
-    Datatype, Distance, Filter, Operation, Payload, Point, PointId, SearchParams, Selection, UpdateMode, Vector,
-    VectorParams, VectorQuery,
+    CollectionSchema, Datatype, Distance, Filter, Operation, Payload, Point, PointId, SearchParams, Selection,
+    UpdateMode, Vector, VectorParams, VectorQuery, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -21,7 +21,15 @@ fn params(distance: Distance, datatype: Datatype) -> VectorParams {
 
 fn query(vector: &[f32], k: usize, filter: Option<Filter>) -> VectorQuery {
     let params = SearchParams { exact: true, ..SearchParams::default() };
-    VectorQuery { vector: vector.to_vec(), filter, k, params, score_threshold: None }
+    VectorQuery { using: "v".into(), vector: vector.to_vec(), filter, k, params, score_threshold: None }
+}
+
+fn schema(name: &str, params: VectorParams) -> CollectionSchema {
+    CollectionSchema::single(name, params, 1)
+}
+
+fn named(vector: &[f32]) -> Vectors {
+    Vectors::from([("v".to_owned(), Vector::Dense(vector.to_vec()))])
 }
 
 fn payload(colour: u8) -> Payload {
@@ -60,10 +68,12 @@ fn vector(values: &[u8]) -> Vec<f32> {
 }
 
 fn filled(writes: &[Write], params: VectorParams) -> Fresh {
-    let mut fresh = Fresh::new("v", params);
+    let mut fresh = Fresh::new(&schema("v", params));
     for (number, (sequence, point)) in writes {
         match point {
-            Some((values, colour)) => fresh.put(id(*number), *sequence, &vector(values), payload(*colour)).unwrap(),
+            Some((values, colour)) => {
+                fresh.put(id(*number), *sequence, &named(&vector(values)), payload(*colour)).unwrap()
+            }
             None => fresh.remove(id(*number), *sequence),
         }
     }
@@ -94,10 +104,10 @@ proptest! {
             prop_assert_eq!(fresh.ids().collect::<Vec<_>>(), model.keys().copied().collect::<Vec<_>>());
             for number in 0..30 {
                 let known = fresh.get(id(number)).map(|row| {
-                    (row.sequence(), row.point().map(|put| (put.vector(), put.payload().clone())))
+                    (row.sequence(), row.point().map(|put| (put.vectors(&|_| true), put.payload().clone())))
                 });
                 let expected = model.get(&id(number)).map(|(sequence, point)| {
-                    (*sequence, point.as_ref().map(|(values, colour)| (vector(values), payload(*colour))))
+                    (*sequence, point.as_ref().map(|(values, colour)| (named(&vector(values)), payload(*colour))))
                 });
                 prop_assert_eq!(known, expected);
             }
@@ -115,10 +125,10 @@ proptest! {
             }
         }
         // The memory that is counted is that of what is left, in whatever order it came.
-        let mut newest = Fresh::new("v", params);
+        let mut newest = Fresh::new(&schema("v", params));
         for (id, (sequence, point)) in model(&writes) {
             match point {
-                Some((values, colour)) => newest.put(id, sequence, &vector(&values), payload(colour)).unwrap(),
+                Some((values, colour)) => newest.put(id, sequence, &named(&vector(&values)), payload(colour)).unwrap(),
                 None => newest.remove(id, sequence),
             }
         }
@@ -146,7 +156,7 @@ proptest! {
                     }
                 }
                 for (id, put) in fresh.points() {
-                    stored.push_stored(id, &put.vector(), &put.payload_text().unwrap()).unwrap();
+                    stored.push_stored(id, &put.vectors(&|_| true), &put.payload_text().unwrap()).unwrap();
                 }
                 if builder.is_empty() {
                     return Ok(());
@@ -189,22 +199,25 @@ proptest! {
 
 #[test]
 fn vectors_are_stored_as_segments_store_them() {
-    let mut fresh = Fresh::new("", params(Distance::Cosine, Datatype::Float16));
-    fresh.put(id(2), 1, &[3.0, 4.0, 0.0, 0.0, 0.0], Payload::new()).unwrap();
+    let mut fresh = Fresh::new(&schema("v", params(Distance::Cosine, Datatype::Float16)));
+    fresh.put(id(2), 1, &named(&[3.0, 4.0, 0.0, 0.0, 0.0]), Payload::new()).unwrap();
     let stored = fresh.get(id(2)).unwrap().point().unwrap();
-    assert_eq!(stored.vector(), [0.6, 0.8, 0.0, 0.0, 0.0].map(|x: f32| half::f16::from_f32(x).to_f32()));
+    assert_eq!(
+        stored.vectors(&|_| true),
+        named(&[0.6, 0.8, 0.0, 0.0, 0.0].map(|x: f32| half::f16::from_f32(x).to_f32()))
+    );
     assert_eq!(stored.payload_text().unwrap(), "{}");
     for (bad, why) in [
         (vec![1.0; 4], "expected dim: 5, got 4"),
         (vec![f32::NAN; 5], "finite"),
         (vec![1e30, 0.0, 0.0, 0.0, f32::INFINITY], "finite"),
     ] {
-        let error = fresh.put(id(4), 2, &bad, Payload::new()).unwrap_err();
+        let error = fresh.put(id(4), 2, &named(&bad), Payload::new()).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert!(fresh.search(&query(&bad, 1, None), &Unwatched).is_err());
     }
     let large = json!({"x": "y".repeat(5 << 20)}).as_object().unwrap().clone();
-    assert!(fresh.put(id(4), 2, &[1.0; 5], large).unwrap_err().to_string().contains("payload"));
+    assert!(fresh.put(id(4), 2, &named(&[1.0; 5]), large).unwrap_err().to_string().contains("payload"));
     assert_eq!(fresh.len(), 1);
     let stop = std::sync::atomic::AtomicBool::new(true);
     assert_eq!(fresh.search(&query(&[1.0; 5], 1, None), &stop), Err(Error::Cancelled));
@@ -212,7 +225,7 @@ fn vectors_are_stored_as_segments_store_them() {
 
 #[test]
 fn operations_of_the_log_are_done_and_others_are_refused() {
-    let mut fresh = Fresh::new("v", params(Distance::Dot, Datatype::Float32));
+    let mut fresh = Fresh::new(&schema("v", params(Distance::Dot, Datatype::Float32)));
     let point = |number, name: &str, vector| Point {
         id: id(number),
         vectors: [(name.to_owned(), vector)].into(),

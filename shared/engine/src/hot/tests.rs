@@ -62,7 +62,7 @@ fn expand(segment: &Segment) -> crate::Result<Hot> {
 fn query(vector: &[f32], ef: Option<u32>, filter: Option<serde_json::Value>) -> VectorQuery {
     let filter: Option<Filter> = filter.map(|filter| serde_json::from_value(filter).unwrap());
     let params = SearchParams { ef, exact: ef.is_none(), ..SearchParams::default() };
-    VectorQuery { vector: vector.to_vec(), filter, k: 10, params, score_threshold: None }
+    VectorQuery { using: "v".into(), vector: vector.to_vec(), filter, k: 10, params, score_threshold: None }
 }
 
 /// The mean share of the true ten nearest, ties counted, that a search finds.

@@ -129,8 +129,21 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::push`].
-    pub fn push_stored(&mut self, id: PointId, vector: &[f32], payload: &str) -> Result<()> {
+    pub fn push_stored(&mut self, id: PointId, vectors: &cairn_model::Vectors, payload: &str) -> Result<()> {
+        let Some(cairn_model::Vector::Dense(vector)) = vectors.get(&self.name) else {
+            return Err(Error::invalid("vector", "a point without it"));
+        };
         self.add(id, if payload == "{}" { "" } else { payload }, |vectors| vectors.push_stored(vector))
+    }
+
+    /// An empty builder for points of a collection.
+    #[must_use]
+    pub fn of(schema: &cairn_model::CollectionSchema, seed: u64) -> Self {
+        let first = schema.vectors.first_key_value();
+        first.map_or_else(
+            || Self::new("", VectorParams::new(1, Distance::Dot), seed),
+            |(name, params)| Self::new(name, *params, seed),
+        )
     }
 
     /// Points so far.

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cairn_model::PointId;
+use cairn_model::{PointId, Vectors};
 use roaring::RoaringBitmap;
 
 use super::{Segment, search::Allowed};
@@ -83,19 +83,19 @@ impl Segment {
         }))
     }
 
-    /// Calls `visit` with the id, the stored vector widened to f32 and the payload's text of every row that counts, in the order of the
+    /// Calls `visit` with the id, the stored vectors widened to f32 and the payload's text of every row that counts, in the order of the
     /// file: what [`super::Builder::push_stored`] takes. Reads the whole segment.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`], [`crate::Error::Absent`]; what `visit` says, which ends it.
     pub fn each<E: From<Error>>(
         &self,
-        mut visit: impl FnMut(PointId, &[f32], &str) -> std::result::Result<(), E>,
+        mut visit: impl FnMut(PointId, &Vectors, &str) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let counts = |ordinal: &u32| self.dead().is_none_or(|dead| !dead.contains(*ordinal));
         let mut said = None;
         let read = self.rows()?.each((0..self.len()).filter(counts), |ordinal, payload| {
-            visit(self.id(ordinal)?, &self.vector(ordinal)?, payload).map_err(|error| {
+            visit(self.id(ordinal)?, &self.vectors(ordinal, &|_| true)?, payload).map_err(|error| {
                 said = Some(error);
                 Error::Cancelled
             })

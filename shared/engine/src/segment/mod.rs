@@ -14,6 +14,7 @@ mod places;
 mod ranking;
 mod reader;
 mod search;
+mod stored;
 mod vectors;
 mod writer;
 
@@ -31,7 +32,8 @@ pub use search::{Along, Found, Hit, Strategy};
 pub use crate::source::Source;
 
 pub(crate) use originals::ToStored;
-pub(crate) use vectors::{Stored, check, unit};
+pub(crate) use stored::Stored;
+pub(crate) use vectors::{check, unit};
 
 #[cfg(test)]
 mod tests;

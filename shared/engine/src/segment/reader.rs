@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use cairn_model::{Filter, PointId, VectorParams};
+use cairn_model::{CollectionSchema, Filter, PointId, Vector, VectorParams, Vectors};
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -314,6 +314,28 @@ impl Segment {
                 Ok(unit(decoded, self.head.params.distance).unwrap_or_else(|| decoded.to_vec()))
             }
             _ => self.originals()?.vector(ordinal),
+        }
+    }
+
+    /// Those of a row's vectors whose names are wanted, as stored, widened to f32.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Absent`].
+    pub fn vectors(&self, ordinal: u32, wanted: &dyn Fn(&str) -> bool) -> Result<Vectors> {
+        let name = self.vector_name();
+        if !wanted(name) {
+            return Ok(Vectors::new());
+        }
+        Ok(Vectors::from([(name.to_owned(), Vector::Dense(self.vector(ordinal)?))]))
+    }
+
+    /// How the segment contradicts a collection's schema, if it does.
+    #[must_use]
+    pub fn contradicts(&self, schema: &CollectionSchema) -> Option<String> {
+        let found = self.params();
+        match schema.vectors.get(self.vector_name()) {
+            Some(wanted) if (wanted.size, wanted.distance) == (found.size, found.distance) => None,
+            wanted => Some(format!("vectors are {found:?}, the collection's are {wanted:?}")),
         }
     }
 

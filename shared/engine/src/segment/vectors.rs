@@ -13,39 +13,9 @@ use crate::{
 #[cfg(target_endian = "big")]
 compile_error!("segments are little-endian and read in place");
 
-/// One vector as segments store it.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored(Values);
-
-impl Stored {
-    /// Checks and converts a vector from outside, exactly as a segment's builder does.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, or a value that does not fit the datatype.
-    pub(crate) fn new(vector: &[f32], params: VectorParams) -> Result<Self> {
-        let mut one = Vectors::new(params);
-        one.push(vector)?;
-        Ok(Self(one.values))
-    }
-
-    /// Its bytes, aligned for its datatype.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.bytes()
-    }
-
-    /// Widened to f32.
-    pub(crate) fn widened(&self) -> Vec<f32> {
-        match &self.0 {
-            Values::F32(values) => values.clone(),
-            Values::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
-            Values::U8(values) => values.iter().map(|&x| f32::from(x)).collect(),
-        }
-    }
-}
-
 /// Growing vectors of one datatype, row after row.
 #[derive(Clone, Debug)]
-pub(super) struct Vectors {
+pub(crate) struct Vectors {
     params: VectorParams,
     values: Values,
     kernel: &'static Kernel,
@@ -180,6 +150,15 @@ impl Vectors {
     /// All rows as the file has them.
     pub(super) fn bytes(&self) -> &[u8] {
         self.values.bytes()
+    }
+
+    /// All values, widened to f32.
+    pub(super) fn widened(&self) -> Vec<f32> {
+        match &self.values {
+            Values::F32(values) => values.clone(),
+            Values::F16(values) => values.iter().map(|x| x.to_f32()).collect(),
+            Values::U8(values) => values.iter().map(|&x| f32::from(x)).collect(),
+        }
     }
 }
 

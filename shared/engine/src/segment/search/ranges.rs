@@ -438,7 +438,14 @@ mod tests {
     fn asked(seed: u64, filter: Option<Filter>) -> VectorQuery {
         let mut random = SplitMix64::new(seed);
         let vector = values(&mut random, seed as usize % 40);
-        VectorQuery { vector, filter, k: 10, params: SearchParams::default(), score_threshold: None }
+        VectorQuery {
+            using: String::new(),
+            vector,
+            filter,
+            k: 10,
+            params: SearchParams::default(),
+            score_threshold: None,
+        }
     }
 
     /// Searches from the head on, bringing what is missing; the answer, the rounds and the bytes.

@@ -167,14 +167,16 @@ fn the_dead_add_up_and_ordinals_past_the_end_mean_nothing() {
     let found = all.search(&query(&sample.vectors[0], 5, false, None), &Unwatched).unwrap();
     assert_eq!((found.hits, found.strategy), (vec![], Strategy::Nothing));
     let mut seen = Vec::new();
-    let visited = more.each(|id, vector, payload| {
-        seen.push((id, vector.to_vec(), payload.to_owned()));
+    let visited = more.each(|id, vectors, payload| {
+        seen.push((id, vectors.clone(), payload.to_owned()));
         Ok::<_, Error>(())
     });
     visited.unwrap();
     let living = (0..100).filter(|ordinal| ![3, 4, 5].contains(ordinal));
     let expected: Vec<_> = living
-        .map(|ordinal| (more.id(ordinal).unwrap(), more.vector(ordinal).unwrap(), more.payload(ordinal).unwrap()))
+        .map(|ordinal| {
+            (more.id(ordinal).unwrap(), more.vectors(ordinal, &|_| true).unwrap(), more.payload(ordinal).unwrap())
+        })
         .collect();
     assert_eq!(seen, expected);
     let stopped = more.each(|_, _, _| Err(Error::invalid("visit", "enough")));

@@ -74,7 +74,7 @@ impl Sample {
 
 fn query(vector: &[f32], k: usize, exact: bool, filter: Option<Filter>) -> VectorQuery {
     let params = SearchParams { exact, ..SearchParams::default() };
-    VectorQuery { vector: vector.to_vec(), filter, k, params, score_threshold: None }
+    VectorQuery { using: "v".into(), vector: vector.to_vec(), filter, k, params, score_threshold: None }
 }
 
 /// Brute force over what the segment stores, with scalar kernels.
