@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 
 use cairn_model::{
-    CollectionSchema, Operation, Payload, PointId, Vector, Vectors,
+    CollectionSchema, Operation, Payload, PointId, Vector, Vectors, is_shallow,
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX},
 };
-use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -74,7 +73,7 @@ fn complete(schema: &CollectionSchema, id: PointId, vectors: &Vectors) -> Result
 
 /// What a log object can hold of one payload.
 fn payload(payload: &Payload) -> Result<()> {
-    if !payload.values().all(|value| is_shallow(value, PAYLOAD_DEPTH_MAX)) {
+    if !is_shallow(payload) {
         return Err(Error::body("payload", format!("nested deeper than {PAYLOAD_DEPTH_MAX}")));
     }
     let mut bytes = Count(0);
@@ -84,15 +83,6 @@ fn payload(payload: &Payload) -> Result<()> {
         return Err(Error::body("payload", why));
     }
     Ok(())
-}
-
-fn is_shallow(value: &Value, depth_max: usize) -> bool {
-    match (value, depth_max.checked_sub(1)) {
-        (Value::Array(_) | Value::Object(_), None) => false,
-        (Value::Array(values), Some(left)) => values.iter().all(|value| is_shallow(value, left)),
-        (Value::Object(map), Some(left)) => map.values().all(|value| is_shallow(value, left)),
-        _ => true,
-    }
 }
 
 /// Counts what is written into it.
@@ -112,7 +102,7 @@ impl Write for Count {
 #[cfg(test)]
 mod tests {
     use cairn_model::{Distance, FilterText, Point, Selection, UpdateMode, VectorParams};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
