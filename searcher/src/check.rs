@@ -4,10 +4,9 @@ use std::io::{self, Write};
 
 use cairn_engine::fresh::Fresh;
 use cairn_model::{
-    CollectionSchema, Datatype, Operation, Payload, PointId, Vector, VectorKind, Vectors,
+    CollectionSchema, Datatype, Operation, Payload, PointId, Vector, VectorKind, Vectors, is_shallow,
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX},
 };
-use serde_json::Value;
 
 use crate::error::{Error, Result, no_vector};
 
@@ -93,7 +92,7 @@ fn fit_datatypes(schema: &CollectionSchema, operation: &Operation) -> Result<()>
 /// # Errors
 /// `Validation` when it is too deep or too long.
 pub(crate) fn payload(payload: &Payload) -> Result<()> {
-    if !payload.values().all(|value| is_shallow(value, PAYLOAD_DEPTH_MAX)) {
+    if !is_shallow(payload) {
         return Err(Error::body("payload", format!("nested deeper than {PAYLOAD_DEPTH_MAX}")));
     }
     let mut bytes = Count(0);
@@ -103,15 +102,6 @@ pub(crate) fn payload(payload: &Payload) -> Result<()> {
         return Err(Error::body("payload", why));
     }
     Ok(())
-}
-
-fn is_shallow(value: &Value, depth_max: usize) -> bool {
-    match (value, depth_max.checked_sub(1)) {
-        (Value::Array(_) | Value::Object(_), None) => false,
-        (Value::Array(values), Some(left)) => values.iter().all(|value| is_shallow(value, left)),
-        (Value::Object(map), Some(left)) => map.values().all(|value| is_shallow(value, left)),
-        _ => true,
-    }
 }
 
 /// Counts what is written into it.
@@ -134,7 +124,7 @@ mod tests {
         Comparator, Distance, FilterText, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode,
         VectorParams,
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
