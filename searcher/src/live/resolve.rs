@@ -15,6 +15,7 @@ use super::{
     payloads::{merge, merge_at, remove, replace_at},
 };
 use crate::{
+    check,
     error::{Error, Result},
     request::Record,
     searcher::{Call, Searcher},
@@ -132,6 +133,8 @@ impl State<'_> {
             let before = point.clone();
             change(&mut point);
             if point != before {
+                // What is put must be no larger or deeper than what may be written at once: nobody could read the log else.
+                check::payload(&point.payload)?;
                 self.set(id, Some(point));
             }
         }

@@ -95,9 +95,10 @@ impl Searcher {
                 Some(seen) => seen,
                 None => self.named(call, name).await?,
             };
-            check_operations(&seen.doc.schema, &operations)?;
+            let mut operations = operations.clone();
+            check_operations(&seen.doc.schema, &mut operations)?;
             let seen = self.taking_writes(call, seen).await?;
-            match self.put(call, &seen, operations.clone(), wait).await {
+            match self.put(call, &seen, operations, wait).await {
                 Ok(number) => return Ok(number),
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Replaced) => self.snapshots.forget(&seen.doc.name),
