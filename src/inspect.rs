@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
-use cairn_engine::segment::{Description, Segment};
-use cairn_model::CollectionName;
+use cairn_engine::segment::{DenseSize, Description, Segment, ValuesSize};
+use cairn_model::{CollectionName, VectorParams};
 use cairn_searcher::{SearchSettings, StoreSettings};
 use cairn_storage::{Cache, CacheOptions, Catalog, Collection, SegmentEntry, Store};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn segments(collection: &Collection) -> (usize, u64) {
 }
 
 fn vectors(collection: &Collection) -> String {
-    let named = |(name, params): (&String, &cairn_model::VectorParams)| {
+    let named = |(name, params): (&String, &VectorParams)| {
         let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
         let originals = if params.originals { "" } else { ", no originals" };
         format!("{name}{} x {:?}, {:?}{originals}", params.size, params.datatype, params.distance)
@@ -171,25 +171,42 @@ fn show_segment(entry: &SegmentEntry, described: &Description, verified: bool, a
         println!("{shown}");
         return Ok(());
     }
-    let params = &described.params;
     println!("segment           {}", entry.id);
     println!("format            {}", described.format);
-    println!("points            {} in {} clusters", described.points, described.clusters);
-    println!(
-        "vectors           {} x {:?}, {:?}, codes: {}",
-        params.size, params.datatype, params.distance, described.codec
-    );
+    println!("points            {}", described.points);
     println!("bytes             {} ({:.1} per vector)", described.bytes, described.bytes_per_vector);
-    println!("links             {} ({:.2} bits per link)", described.links, described.bits_per_link);
+    described.first.iter().chain(&described.further).for_each(show_vector);
+    for ValuesSize { vector, params, rows } in &described.stored {
+        let kind = params.map_or("sparse".to_owned(), |params| format!("many x {}, {}", params.size, shown(&params)));
+        println!("stored            {}{kind}, of {rows} points", named(vector));
+    }
     println!("{:<16}  {:>14}  {:>12}", "section", "bytes", "per vector");
     for section in &described.sections {
-        println!("{:<16}  {:>14}  {:>12.2}", section.name, section.bytes, section.bytes_per_vector);
+        let of = section.vector.as_ref().map_or(String::new(), |vector| format!("  '{}'", vector.escape_debug()));
+        println!("{:<16}  {:>14}  {:>12.2}{of}", section.name, section.bytes, section.bytes_per_vector);
     }
     println!("fields            {}", described.fields);
     if verified {
         println!("verified          every checksum and reference is right");
     }
     Ok(())
+}
+
+fn show_vector(dense: &DenseSize) {
+    let DenseSize { vector, params, rows, codec, clusters, links, bits_per_link } = dense;
+    println!("vectors           {}{} x {}, codes: {codec}", named(vector), params.size, shown(params));
+    println!(
+        "                  of {rows} points in {clusters} clusters, {links} links ({bits_per_link:.2} bits per link)"
+    );
+}
+
+/// The beginning of what is said about a vector.
+fn named(vector: &str) -> String {
+    if vector.is_empty() { String::new() } else { format!("{}: ", vector.escape_debug()) }
+}
+
+fn shown(params: &VectorParams) -> String {
+    format!("{:?}, {:?}", params.datatype, params.distance)
 }
 
 /// Reads segments through the local cache, as a searcher does.

@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = segment.verify();
     let _ = segment.describe();
     let _ = segment.vector_name();
-    let dim = segment.params().size;
+    let dim = segment.params().unwrap().size;
     for ordinal in (0..segment.len().min(POINTS_READ_MAX)).chain([segment.len().saturating_sub(1), u32::MAX]) {
         if let Ok(id) = segment.id(ordinal) {
             let _ = segment.ordinal(id);

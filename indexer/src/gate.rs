@@ -18,7 +18,7 @@ use cairn_engine::{
     },
     segment::Segment,
 };
-use cairn_model::{PointId, SearchParams, VectorQuery};
+use cairn_model::{PointId, SearchParams, VectorParams, VectorQuery};
 use cairn_storage::{Catalog, Collection, Generation, cache::MappedFile};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -172,7 +172,7 @@ impl Trial {
     ) -> Result<()> {
         let file = Arc::new(MappedFile::open(path, false).map_err(|error| Error::disk(path, error))?);
         let segment = Segment::open(file)?;
-        let dim = segment.params().size as usize;
+        let dim = first(&segment)?.1.size as usize;
         let region = region.map(|bytes| Region::decode(bytes, dim)).transpose()?.flatten();
         let number = {
             let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
@@ -308,10 +308,16 @@ fn refused(figures: &Figures) -> Error {
     Error::Refused(Box::new(figures.clone()))
 }
 
+/// The one vector of a segment that was built from a source: all points have it.
+fn first(segment: &Segment) -> Result<(&str, VectorParams)> {
+    let missing = || cairn_engine::Error::corrupt("head", 0, "no vector that all points have");
+    Ok(segment.dense().next().filter(|_| segment.params().is_some()).ok_or_else(missing)?)
+}
+
 /// The point's nearest in a segment, without itself.
 fn nearest(segment: &Segment, probe: &Probe, exact: bool, watch: &dyn Watch) -> Result<Nearest> {
     let query = VectorQuery {
-        using: segment.vector_name().to_owned(),
+        using: first(segment)?.0.to_owned(),
         vector: probe.vector.clone(),
         filter: None,
         k: RECALL_K + 1,

@@ -9,6 +9,7 @@ mod truth;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use bytesize::ByteSize;
 use cairn_model::{Datatype, Distance, HnswConfig, Preset, QuantizationSearch, limits::OVERSAMPLING_MAX};
 use serde::Serialize;
@@ -234,7 +235,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
     let quantization = QuantizationSearch { ignore: false, rescore: args.rescore, oversampling: args.oversampling };
     if args.tier == Tier::Cold {
-        let schema = corpus::schema(segment.params());
+        let schema = corpus::schema(segment.params().context("a segment without a vector")?);
         let mut bench = cold::Bench::over(args, &schema, (&built.path, &built.written), folder.path()).await?;
         (bench.filter, bench.quantization) = (filter, quantization);
         let by_default = [None];
@@ -271,11 +272,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 fn report(args: &Args, built: &Built, expanded: Option<&Expanded>, queries: usize) -> anyhow::Result<Report> {
     let segment = &built.segment;
     let described = segment.describe()?;
+    let first = described.first.context("a segment without a vector")?;
     Ok(Report {
         points: u64::from(segment.len()),
-        dim: segment.params().size,
+        dim: first.params.size,
         distance: args.distance,
-        datatype: segment.params().datatype,
+        datatype: first.params.datatype,
         originals: args.originals,
         preset: args.preset,
         tier: args.tier,
@@ -289,7 +291,7 @@ fn report(args: &Args, built: &Built, expanded: Option<&Expanded>, queries: usiz
         build_peak_bytes: built.peak_bytes,
         bytes: described.bytes,
         bytes_per_vector: described.bytes_per_vector,
-        bits_per_link: described.bits_per_link,
+        bits_per_link: first.bits_per_link,
         hot_bytes_per_vector: expanded.map(Expanded::bytes_per_vector),
         expand_s: expanded.map(|expanded| expanded.seconds),
         sections: described.sections.iter().map(|section| (section.name.to_owned(), section.bytes.into())).collect(),

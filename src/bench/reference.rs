@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 
 use cairn_engine::{Unwatched, segment::Segment};
-use cairn_model::{Distance, Filter, PointId, SearchParams, VectorQuery};
+use cairn_model::{Distance, Filter, PointId, SearchParams, VectorParams, VectorQuery};
 use rayon::prelude::*;
 
 use super::{corpus::Matrix, truth::Truth};
@@ -30,9 +30,14 @@ impl Reference<'_> {
         let query = self.queries.row(query);
         let Some(base) = self.base else { return Ok(self.segment.distance(query, ordinal)?) };
         match self.segment.id(ordinal)? {
-            PointId::Num(row) => Ok(between(self.segment.params().distance, query, base.row(usize::try_from(row)?))),
+            PointId::Num(row) => Ok(between(self.params()?.distance, query, base.row(usize::try_from(row)?))),
             PointId::Uuid(id) => anyhow::bail!("a point of the bench has the id {id}"),
         }
+    }
+
+    /// The parameters of the one vector of the bench.
+    fn params(&self) -> anyhow::Result<VectorParams> {
+        self.segment.params().ok_or_else(|| anyhow::anyhow!("the segment has no vector that all points have"))
     }
 
     /// The row of the segment that a point is in.
@@ -89,7 +94,7 @@ impl Reference<'_> {
         let one = |query: usize| {
             let vector = self.queries.row(query).to_vec();
             let query = VectorQuery {
-                using: self.segment.vector_name().to_owned(),
+                using: self.segment.vector_name().unwrap_or_default().to_owned(),
                 vector,
                 filter: filter.cloned(),
                 k: self.k,

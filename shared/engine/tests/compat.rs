@@ -1,7 +1,7 @@
 //! Segments of every released format version are committed and must open for ever.
 //!
-//! A fixture holds points that [`point`] makes again, so that what comes out of an old file can be compared with what
-//! went in. Fixtures are never rewritten. A new version adds one:
+//! A fixture holds points that [`point`] makes again, and from version 4 on more vectors of them that [`more`] makes, so that what comes out of an old
+//! file can be compared with what went in. Fixtures are never rewritten. A new version adds one:
 //! `CAIRN_FIXTURE=$PWD/tests/fixtures/segment-vN.seg cargo test -p cairn-engine --test compat`.
 
 #![allow(
@@ -11,14 +11,17 @@
     reason = "small numbers in a test"
 )]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use cairn_engine::{
     Unwatched, kernel,
     seed::SplitMix64,
     segment::{Builder, Segment, VERSION},
 };
-use cairn_model::{Distance, Filter, HnswConfig, Payload, PointId, SearchParams, VectorParams, VectorQuery};
+use cairn_model::{
+    CollectionSchema, Comparator, Datatype, Distance, Filter, HnswConfig, MultivectorConfig, Payload, PointId,
+    SearchParams, SparseVectorParams, Vector, VectorParams, VectorQuery, Vectors,
+};
 use serde_json::json;
 
 const POINTS: u64 = 400;
@@ -47,6 +50,47 @@ fn point(row: u64) -> (PointId, Vec<f32>, Payload) {
     (id, vector, payload.as_object().unwrap().clone())
 }
 
+/// The vectors of fixtures of several: beside that of [`point`], dense ones of which one comes before it by name, a multivector and a sparse one.
+fn schema() -> CollectionSchema {
+    let mut schema = CollectionSchema::single("stone", params(), 1);
+    let with = |size, distance, datatype| VectorParams { datatype, ..VectorParams { size, distance, ..params() } };
+    schema.vectors.extend([
+        ("edge".to_owned(), with(33, Distance::Dot, Datatype::Float16)),
+        ("tone".to_owned(), with(3, Distance::Manhattan, Datatype::Uint8)),
+        (
+            "many".to_owned(),
+            VectorParams {
+                multivector: Some(MultivectorConfig { comparator: Comparator::MaxSim }),
+                ..with(2, Distance::Dot, Datatype::Float32)
+            },
+        ),
+    ]);
+    schema.sparse_vectors = BTreeMap::from([("words".to_owned(), SparseVectorParams::default())]);
+    schema
+}
+
+/// What else a point has; none of it that all points have.
+fn more(row: u64) -> Vectors {
+    let mut vectors = Vectors::new();
+    let mut random = SplitMix64::new(row ^ 0xF00D);
+    // As every datatype has them.
+    let mut values = |count: usize| (0..count).map(|_| random.below(64) as f32).collect::<Vec<f32>>();
+    if !row.is_multiple_of(3) {
+        vectors.insert("edge".into(), Vector::Dense(values(33)));
+    }
+    if row.is_multiple_of(5) {
+        vectors.insert("tone".into(), Vector::Dense(values(3)));
+    }
+    if row.is_multiple_of(2) {
+        vectors.insert("many".into(), Vector::Multi { dim: 2, values: values(2 + 2 * (row as usize % 3)) });
+    }
+    if !row.is_multiple_of(4) {
+        let indices: Vec<u32> = (0..row as u32 % 5).map(|i| i * 1_000 + row as u32).collect();
+        vectors.insert("words".into(), Vector::Sparse { values: values(indices.len()), indices });
+    }
+    vectors
+}
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
 }
@@ -60,7 +104,10 @@ fn query(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> VectorQuery {
 fn check(file: &str, bytes: Vec<u8>) {
     let segment = Segment::open(Arc::new(bytes)).unwrap();
     segment.verify().unwrap();
-    assert_eq!((u64::from(segment.len()), segment.params(), segment.vector_name()), (POINTS, params(), "stone"));
+    assert_eq!(
+        (u64::from(segment.len()), segment.params().unwrap(), segment.vector_name()),
+        (POINTS, params(), Some("stone"))
+    );
     for row in 0..POINTS {
         let (id, vector, payload) = point(row);
         let ordinal = segment.ordinal(id).unwrap().unwrap_or_else(|| panic!("{file}: {id} is gone"));
@@ -106,6 +153,48 @@ fn check(file: &str, bytes: Vec<u8>) {
     assert!(common * 100 >= nearest_in_all * 98, "{file}: {common} of {nearest_in_all}");
 }
 
+/// The same of what a point has in a file of several vectors.
+fn check_more(file: &str, bytes: Vec<u8>) {
+    let segment = Segment::open(Arc::new(bytes)).unwrap();
+    assert_eq!(segment.contradicts(&schema()), None, "{file}");
+    assert_eq!(segment.dense().map(|(name, _)| name).collect::<Vec<_>>(), ["stone", "edge", "tone"]);
+    for row in 0..POINTS {
+        let (id, vector, _) = point(row);
+        let mut expected = more(row);
+        expected.insert("stone".into(), Vector::Dense(vector));
+        let ordinal = segment.ordinal(id).unwrap().unwrap_or_else(|| panic!("{file}: {id} is gone"));
+        assert_eq!(segment.vectors(ordinal, &|_| true).unwrap(), expected, "{file}: row {row}");
+    }
+    let scalar = kernel::available()[0];
+    for (name, params) in segment.dense().skip(1) {
+        let dense = |row: u64| match more(row).remove(name) {
+            Some(Vector::Dense(vector)) => Some(vector),
+            _ => None,
+        };
+        let has = Filter::from_json(&json!({"must": [{"has_vector": name}]})).unwrap();
+        let count = (0..POINTS).filter(|&row| dense(row).is_some()).count() as u64;
+        assert_eq!(segment.count(Some(&has), &Unwatched).unwrap(), count, "{file}: {name}");
+        let (mut common, mut nearest_in_all) = (0, 0);
+        for wanted in (0..POINTS).step_by(37).filter_map(dense) {
+            let distance = |other: &[f32]| match params.distance {
+                Distance::Dot => -(scalar.dot_f32)(&wanted, other),
+                _ => (scalar.l1_f32)(&wanted, other),
+            };
+            let mut all: Vec<f32> = (0..POINTS).filter_map(dense).map(|other| distance(&other)).collect();
+            all.sort_by(f32::total_cmp);
+            for exact in [true, false] {
+                let asked = VectorQuery { using: name.into(), ..query(wanted.clone(), None, exact) };
+                let hits = segment.search(&asked, &Unwatched).unwrap().hits;
+                let distances: Vec<f32> = hits.iter().map(|hit| hit.distance).collect();
+                assert!(!exact || distances == all[..10], "{file}: {name}: {distances:?}");
+                common += distances.iter().filter(|&&distance| distance <= all[9]).count();
+                nearest_in_all += 10;
+            }
+        }
+        assert!(common * 100 >= nearest_in_all * 95, "{file}: {name}: {common} of {nearest_in_all}");
+    }
+}
+
 fn fixture(file: &str) -> Vec<u8> {
     std::fs::read(folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
@@ -119,7 +208,20 @@ fn segments_of_version_1_open() {
 fn segments_of_version_2_open() {
     check("segment-v2.seg", fixture("segment-v2.seg"));
     let segment = Segment::open(Arc::new(fixture("segment-v2.seg"))).unwrap();
-    assert_eq!((segment.version(), segment.calibration().entries().is_empty()), (2, false));
+    assert_eq!((segment.version(), segment.calibration().unwrap().entries().is_empty()), (2, false));
+}
+
+#[test]
+fn segments_of_version_3_open() {
+    check("segment-v3.seg", fixture("segment-v3.seg"));
+    let segment = Segment::open(Arc::new(fixture("segment-v3.seg"))).unwrap();
+    assert_eq!(segment.version(), 3);
+}
+
+#[test]
+fn segments_of_version_4_open() {
+    check("segment-v4.seg", fixture("segment-v4.seg"));
+    check_more("segment-v4.seg", fixture("segment-v4.seg"));
 }
 
 #[test]
@@ -129,17 +231,42 @@ fn the_newest_version_has_a_fixture() {
 
 #[test]
 fn what_is_written_today_reads_like_the_fixtures() {
-    let mut builder = Builder::new("stone", params(), 1);
+    let mut single = Builder::new("stone", params(), 1);
+    let mut several = Builder::of(&schema(), 1);
     for row in 0..POINTS {
         let (id, vector, payload) = point(row);
-        builder.push(id, &vector, Some(&payload)).unwrap();
+        single.push(id, &vector, Some(&payload)).unwrap();
+        let mut vectors = more(row);
+        vectors.insert("stone".into(), Vector::Dense(vector));
+        several.push_point(id, &vectors, Some(&payload)).unwrap();
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let mut bytes = Vec::new();
-    builder.write(&pool, &Unwatched, &mut bytes).unwrap();
+    let [single, several] = [single, several].map(|builder| {
+        let mut bytes = Vec::new();
+        builder.write(&pool, &Unwatched, &mut bytes).unwrap();
+        bytes
+    });
     if let Ok(path) = std::env::var("CAIRN_FIXTURE") {
         // Never over an old one.
-        std::io::Write::write_all(&mut std::fs::File::create_new(path).unwrap(), &bytes).unwrap();
+        std::io::Write::write_all(&mut std::fs::File::create_new(path).unwrap(), &several).unwrap();
     }
-    check("a new segment", bytes);
+    check_layout(&single);
+    check("a new segment", single);
+    check("a new segment of several vectors", several.clone());
+    check_more("a new segment of several vectors", several);
+}
+
+/// Version 4 added nothing to files of one vector: they are laid out as those of version 3.
+fn check_layout(single: &[u8]) {
+    let sections = |bytes: &[u8]| {
+        let described = Segment::open(Arc::new(bytes.to_vec())).unwrap().describe().unwrap();
+        let sections = described.sections.into_iter().map(|section| (section.name, section.vector, section.bytes));
+        // How long links and what was measured are follows from rounding, which processors do not share.
+        sections
+            .map(|(name, vector, bytes)| {
+                (name, vector, matches!(name, "head" | "vectors" | "ids" | "rows").then_some(bytes))
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sections(single), sections(&fixture("segment-v3.seg")));
 }

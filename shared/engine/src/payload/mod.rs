@@ -23,8 +23,8 @@ pub mod rows;
 mod tally;
 mod text;
 
-pub(crate) use allowed::regions;
 pub use allowed::{Doubt, View, allowed, cardinality_bounds};
+pub(crate) use allowed::{Holders, regions};
 pub use facet::{facet, facet_values};
 pub use meaning::matches;
 pub use order::{Ordered, order_values, ordered};

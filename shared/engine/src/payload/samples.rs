@@ -6,10 +6,11 @@ use cairn_model::{
     filter::{GeoBox, GeoCircle, GeoPoint, GeoPolygon, TextWant, Tokenizer, parse_datetime},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
+use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use super::{
-    View,
+    Holders, View,
     fields::{Fields, FieldsWriter},
     ids::{self, Ids},
     rows::{Rows, RowsWriter},
@@ -213,11 +214,21 @@ impl Sections {
         );
         Ok(View {
             points,
-            vector: VECTOR,
+            vectors: self,
             ids,
             fields,
             rows: Rows::open(Region::whole(&self.rows, "section"), points)?,
             dead: None,
         })
+    }
+}
+
+impl Holders for Sections {
+    fn holders(&self, name: &str) -> crate::Result<RoaringBitmap> {
+        Ok(if name == VECTOR { (0..self.points).collect() } else { RoaringBitmap::new() })
+    }
+
+    fn needed(&self, _: &str) -> crate::Result<Option<Region<'_>>> {
+        Ok(None)
     }
 }

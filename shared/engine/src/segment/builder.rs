@@ -1,59 +1,36 @@
-//! Collects points, orders them, builds codes, graph and indexes, and writes the file.
+//! Collects points, orders them, builds codes, graphs and indexes, and writes the file.
 
 use std::io::Write;
 
-use cairn_model::{Datatype, Distance, Payload, PointId, VectorParams, limits};
-use rayon::{ThreadPool, prelude::*};
+use cairn_model::{CollectionSchema, Payload, PointId, Vector, VectorKind, VectorParams, Vectors, limits};
+use rayon::ThreadPool;
 
 use super::{
-    calibration::{Measured, Parts},
-    clusters::{self, ClustersView},
-    head::{CodecKind, Head},
-    layout::{SectionKind, VERSION},
-    ranking::Ranking,
-    vectors::Vectors,
+    column::{Column, Site, Small},
+    head::{GroupHead, ValuesKind},
+    layout::{MAIN, SectionKind},
+    places,
+    values::ValuesColumn,
     writer::Writer,
 };
 use crate::{
     Error, Phase, Result, Watch,
-    cluster::{self, Clusters, Rows},
-    codec::{Codec, Heads, HighRecords, Scratch},
-    graph::{self, Clustered, Coded, Effort, Links, Pairs},
+    cluster::Clusters,
     payload::{fields::FieldsWriter, ids, ordinal_ids, rows::RowsWriter},
 };
-
-/// From so many points on, the graph is built from clusters. Below, insertion takes a fraction of a second.
-///
-/// Not under Dot where lengths vary: clusters are made by L2, which is no guide to the largest inner products then. On MNIST under Dot, recall@10
-/// at ef 64 is .954 from clusters, .970 by insertion, with a quarter fewer distances.
-const CLUSTERED_POINTS_MIN: usize = 1_024;
-/// Rows encoded by one task.
-const ENCODE_CHUNK: usize = 256;
-/// Rows whose records are in memory at a time.
-const ENCODE_ROWS: usize = 32 * ENCODE_CHUNK;
 
 /// Collects points, then writes one segment.
 #[derive(Debug)]
 pub struct Builder {
-    name: String,
-    params: VectorParams,
     seed: u64,
     ids: Vec<PointId>,
-    vectors: Vectors,
+    /// Dense vectors, by name.
+    columns: Vec<Column>,
+    /// The others.
+    values: Vec<ValuesColumn>,
     payloads: String,
     /// End of each payload in `payloads`; equal to the one before for a point without payload.
     payload_ends: Vec<usize>,
-}
-
-/// All points' codes, in ordinal order.
-struct Codes {
-    codec: Codec,
-    /// What the records have beside their codes.
-    heads: Vec<Heads>,
-    /// Both planes, to build the graph on. Whole records are in memory only a few at a time.
-    coded: Coded,
-    /// The clusters' centroids likewise.
-    centroids: Coded,
 }
 
 /// What was built.
@@ -79,71 +56,101 @@ pub enum WriteError {
 }
 
 impl Builder {
-    /// An empty builder for vectors of `params`, under the vector's name. The same points, seed and a pool of one
-    /// thread give the same file.
+    /// An empty builder for points of a collection. The same points, seed and a pool of one thread give the same file.
     #[must_use]
-    pub fn new(name: &str, params: VectorParams, seed: u64) -> Self {
-        Self {
-            name: name.to_owned(),
-            params,
+    pub fn of(schema: &CollectionSchema, seed: u64) -> Self {
+        let mut builder = Self {
             seed,
             ids: Vec::new(),
-            vectors: Vectors::new(params),
+            columns: Vec::new(),
+            values: Vec::new(),
             payloads: String::new(),
             payload_ends: Vec::new(),
+        };
+        for (name, kind) in schema.kinds() {
+            let name = name.to_owned();
+            match kind {
+                VectorKind::Dense(params) => builder.columns.push(Column::new(name, *params)),
+                VectorKind::Multi(params) => {
+                    builder.values.push(ValuesColumn::new(name, ValuesKind::Multi(*params)));
+                }
+                VectorKind::Sparse(_) => builder.values.push(ValuesColumn::new(name, ValuesKind::Sparse)),
+            }
         }
+        builder
     }
 
-    /// Adds a point. Cosine vectors are normalised (but for `uint8`).
+    /// An empty builder for points of one dense vector.
+    #[must_use]
+    pub fn new(name: &str, params: VectorParams, seed: u64) -> Self {
+        Self::of(&CollectionSchema::single(name, params, 1), seed)
+    }
+
+    /// Adds a point that has the first of the dense vectors and no other. Cosine vectors are normalised (but for `uint8`).
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a wrong dimension, NaN or infinity, a value that does not fit the datatype, or a
-    /// payload over its limit; nothing is added then. A repeated id is found by [`Builder::write`].
+    /// As [`Builder::push_point`].
     pub fn push(&mut self, id: PointId, vector: &[f32], payload: Option<&Payload>) -> Result<()> {
-        let json = match payload {
-            Some(payload) if !payload.is_empty() => {
-                serde_json::to_string(payload).map_err(|error| Error::invalid("payload", error.to_string()))?
-            }
-            _ => String::new(),
-        };
-        self.add(id, &json, |vectors| vectors.push(vector))
+        let json = text_of(payload)?;
+        self.add(id, &json, |builder, point| {
+            let column = builder.columns.first_mut();
+            column.ok_or_else(|| Error::invalid("vector", "no dense one is collected"))?.push(point, vector, false)
+        })
     }
 
-    fn add(&mut self, id: PointId, json: &str, push: impl FnOnce(&mut Vectors) -> Result<()>) -> Result<()> {
-        if self.ids.len() >= limits::SEGMENT_POINTS_MAX {
-            return Err(Error::invalid("points", "too many for one segment"));
-        }
+    /// Adds a point with any of the vectors, or none. Cosine vectors are normalised (but for `uint8`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a vector that the collection does not have, or of another kind there, a wrong dimension, NaN or infinity, a value that
+    /// does not fit the datatype, or a payload over its limit; nothing is added then. A repeated id is found by [`Builder::write`].
+    pub fn push_point(&mut self, id: PointId, vectors: &Vectors, payload: Option<&Payload>) -> Result<()> {
+        let json = text_of(payload)?;
+        self.add(id, &json, |builder, point| builder.put(point, vectors, false))
+    }
+
+    /// Adds a point as [`super::Segment::vectors`] and [`super::Segment::payload`] or a [`crate::fresh::Put`] give it back: the vectors go in as they are,
+    /// not normalised a second time, and the payload as text, which is not read.
+    ///
+    /// # Errors
+    /// As [`Builder::push_point`].
+    pub fn push_stored(&mut self, id: PointId, vectors: &Vectors, payload: &str) -> Result<()> {
+        let json = if payload == "{}" { "" } else { payload };
+        self.add(id, json, |builder, point| builder.put(point, vectors, true))
+    }
+
+    fn add(&mut self, id: PointId, json: &str, push: impl FnOnce(&mut Self, u32) -> Result<()>) -> Result<()> {
+        let point = u32::try_from(self.ids.len()).ok().filter(|&point| (point as usize) < limits::SEGMENT_POINTS_MAX);
+        let point = point.ok_or_else(|| Error::invalid("points", "too many for one segment"))?;
         if json.len() > limits::PAYLOAD_BYTES_MAX {
             let why = format!("{} bytes of JSON, at most {} are allowed", json.len(), limits::PAYLOAD_BYTES_MAX);
             return Err(Error::invalid("payload", why));
         }
-        push(&mut self.vectors)?;
+        if let Err(error) = push(self, point) {
+            // Of several vectors some may be there already.
+            self.columns.iter_mut().for_each(|column| column.pop(point));
+            self.values.iter_mut().for_each(|column| column.pop(point));
+            return Err(error);
+        }
         self.ids.push(id);
         self.payloads.push_str(json);
         self.payload_ends.push(self.payloads.len());
         Ok(())
     }
 
-    /// Adds a point as [`super::Segment::vector`] and [`super::Segment::payload`] or a [`crate::fresh::Put`] give it back: the vector goes in as it is, not
-    /// normalised a second time, and the payload as text, which is not read.
-    ///
-    /// # Errors
-    /// As [`Builder::push`].
-    pub fn push_stored(&mut self, id: PointId, vectors: &cairn_model::Vectors, payload: &str) -> Result<()> {
-        let Some(cairn_model::Vector::Dense(vector)) = vectors.get(&self.name) else {
-            return Err(Error::invalid("vector", "a point without it"));
-        };
-        self.add(id, if payload == "{}" { "" } else { payload }, |vectors| vectors.push_stored(vector))
-    }
-
-    /// An empty builder for points of a collection.
-    #[must_use]
-    pub fn of(schema: &cairn_model::CollectionSchema, seed: u64) -> Self {
-        let first = schema.vectors.first_key_value();
-        first.map_or_else(
-            || Self::new("", VectorParams::new(1, Distance::Dot), seed),
-            |(name, params)| Self::new(name, *params, seed),
-        )
+    fn put(&mut self, point: u32, vectors: &Vectors, again: bool) -> Result<()> {
+        for (name, vector) in vectors {
+            if let Some(column) = self.columns.iter_mut().find(|column| column.name() == name) {
+                let Vector::Dense(vector) = vector else {
+                    return Err(Error::invalid("vector", "of another kind than the collection's"));
+                };
+                column.push(point, vector, again)?;
+            } else if let Some(column) = self.values.iter_mut().find(|column| column.head().name == *name) {
+                column.push(point, vector, again)?;
+            } else {
+                return Err(Error::invalid("vector", format!("a point has a vector '{}'", name.escape_debug())));
+            }
+        }
+        Ok(())
     }
 
     /// Points so far.
@@ -161,7 +168,9 @@ impl Builder {
     /// Memory that the points so far hold, in bytes, without what vectors reserve ahead.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.vectors.bytes().len() + self.payloads.len() + self.ids.len() * (size_of::<PointId>() + size_of::<usize>())
+        let columns: usize = self.columns.iter().map(Column::bytes).sum();
+        let values: usize = self.values.iter().map(ValuesColumn::bytes).sum();
+        columns + values + self.payloads.len() + self.ids.len() * (size_of::<PointId>() + size_of::<usize>())
     }
 
     /// Builds on `pool` and writes the segment.
@@ -179,70 +188,54 @@ impl Builder {
         }
         // Fails on a repeated id before anything costly is done.
         ids::write(&self.ids)?;
-        let clusters = cluster::partition(&self.vectors, self.seed, pool, watch)?;
-        self.reorder(&clusters.order);
+        let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
+        let site = Site { pool, watch, seed: self.seed };
+        let (first, further) = self.columns_by_group();
+        let first = first.map(|mut column| column.order(&site).map(|clusters| (column, clusters))).transpose()?;
+        // By ordinal the point, by the order of pushing.
+        let order: Vec<u32> =
+            first.as_ref().map_or_else(|| (0..points).collect(), |(first, _)| first.points().to_vec());
+        self.reorder(&order);
         let mut writer = Writer::new(out)?;
-        let spreads = clusters::spreads(&clusters, &self.vectors, pool);
-        let clusters_bytes = clusters::encode(&clusters, self.vectors.dim(), &spreads);
-        let (head, codes) = self.write_codes(&clusters, pool, watch, &mut writer)?;
-        let hnsw = match &codes {
-            Some(Codes { coded, centroids, .. }) if coded.len() >= CLUSTERED_POINTS_MIN && self.near_is_near() => {
-                let clustered = Clustered { coded, starts: &clusters.starts, centroids };
-                let effort = Effort::of(self.params.preset);
-                graph::build_clustered(clustered, &self.params.hnsw, effort, self.seed, pool, watch)?
+        let (small, starts) = match first {
+            Some((column, clusters)) => {
+                let small = column.write(MAIN, &clusters, &site, &mut writer)?;
+                (small, clusters.starts[..clusters.len()].to_vec())
             }
-            Some(Codes { coded, .. }) => graph::build(coded, &self.params.hnsw, self.seed, pool, watch)?,
-            None => {
-                self.vectors.lift();
-                graph::build(&self.vectors, &self.params.hnsw, self.seed, pool, watch)?
-            }
+            None => (vec![(SectionKind::Head, GroupHead::Points.encode())], vec![0]),
         };
-        let mut links = Vec::new();
-        pool.install(|| hnsw.write(&mut links));
-        drop(hnsw);
-        writer.section(SectionKind::Links, &links)?;
-        let mut measured = None;
-        if let Some(Codes { codec, coded, heads, .. }) = codes {
-            let high = high_plane(&codec, coded, &heads);
-            let points = u32::try_from(self.len()).map_err(|_| Error::invalid("points", "too many"))?;
-            let view = ClustersView::open(&clusters_bytes, VERSION, head.clusters, self.vectors.dim(), points)?;
-            let ranking = Ranking::new(&view, self.params.distance, self.vectors.dim());
-            let ranking = ranking.as_ref();
-            let (high, links) = (HighRecords::new(&high, codec.high_bytes()), Links::open(&links, points)?);
-            let parts = Parts { vectors: &self.vectors, codec: &codec, high, links, ranking };
-            measured = Some(Measured::new(&parts, self.seed, pool, watch)?);
-        }
-        drop(links);
         watch.progress(Phase::Write, 0, 1);
-        if self.params.originals {
-            writer.section(SectionKind::Vectors, self.vectors.bytes())?;
-        }
-        writer.section(SectionKind::Ids, &ids::write(&self.ids)?)?;
+        writer.section(MAIN, SectionKind::Ids, &ids::write(&self.ids)?)?;
         if let Some(ids) = ordinal_ids::write(&self.ids) {
-            writer.section(SectionKind::OrdinalIds, &ids)?;
+            writer.section(MAIN, SectionKind::OrdinalIds, &ids)?;
         }
-        self.write_payload(&clusters, watch, &mut writer)?;
-        if let Some(Measured { calibration, filtered, reading }) = measured {
-            writer.section(SectionKind::Reading, &reading.encode())?;
-            writer.section(SectionKind::Filters, &filtered.encode())?;
-            writer.section(SectionKind::Calibration, &calibration.encode())?;
+        self.write_payload(&starts, watch, &mut writer)?;
+        let mut groups = write_further(further, &order, &site, &mut writer)?;
+        let first_of_values = groups.len() + 1;
+        for (at, column) in self.values.iter().filter(|column| !column.is_empty()).enumerate() {
+            column.write(group_number(first_of_values + at)?, &order, &mut writer)?;
+            groups.push(vec![(SectionKind::Head, GroupHead::Values(column.head().clone()).encode())]);
         }
-        writer.section(SectionKind::Clusters, &clusters_bytes)?;
-        writer.section(SectionKind::Head, &head.encode())?;
-        let points = u32::try_from(self.ids.len()).map_err(|_| Error::invalid("points", "too many"))?;
+        // What a reader needs first comes last, and of it the first vector's.
+        for (at, small) in groups.into_iter().enumerate() {
+            write_small(group_number(at + 1)?, small, &mut writer)?;
+        }
+        write_small(MAIN, small, &mut writer)?;
         let (bytes, checksum) = writer.finish(points)?;
         watch.progress(Phase::Write, 1, 1);
         Ok(Built { points: u64::from(points), bytes, checksum })
     }
 
-    /// Whether points that are near by L2 are near by the collection's distance.
-    fn near_is_near(&self) -> bool {
-        self.params.distance != Distance::Dot || self.vectors.lengths_are_alike()
+    /// The first vector, which all points have, if there is one, and the others that some point has.
+    fn columns_by_group(&mut self) -> (Option<Column>, Vec<Column>) {
+        let mut columns = std::mem::take(&mut self.columns);
+        let first = columns.iter().position(|column| column.len() == self.len()).map(|at| columns.remove(at));
+        columns.retain(|column| column.len() > 0);
+        (first, columns)
     }
 
-    /// Puts ids, vectors and payloads in cluster order.
+    /// Puts ids and payloads in order.
     fn reorder(&mut self, order: &[u32]) {
-        self.vectors.permute(order);
         self.ids = order.iter().map(|&row| self.ids[row as usize]).collect();
         let mut payloads = String::with_capacity(self.payloads.len());
         let mut ends = Vec::with_capacity(order.len());
@@ -258,105 +251,14 @@ impl Builder {
         &self.payloads[start..self.payload_ends[row]]
     }
 
-    /// Encodes all vectors in parallel and writes both code sections; none for what the codec does not serve.
-    fn write_codes(
-        &self,
-        clusters: &Clusters,
-        pool: &ThreadPool,
-        watch: &dyn Watch,
-        writer: &mut Writer<'_>,
-    ) -> std::result::Result<(Head, Option<Codes>), WriteError> {
-        let coded = self.params.coded();
-        if !coded && !self.params.originals {
-            return Err(Error::invalid("originals", "these vectors have no codes to do without originals").into());
-        }
-        let mut head = Head {
-            name: self.name.clone(),
-            params: self.params,
-            codec: if coded { CodecKind::Nibbles } else { CodecKind::Originals },
-            seed: self.seed,
-            clusters: u32::try_from(clusters.len()).unwrap_or(u32::MAX),
-            centre: vec![0.0; self.vectors.dim()],
-        };
-        if !coded {
-            return Ok((head, None));
-        }
-        head.centre = centre(clusters, self.vectors.dim());
-        let codec = Codec::new(self.params.distance, head.centre.clone(), self.seed)?;
-        let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
-        let mut coded = Coded::with_room(&codec, self.len());
-        let mut heads = Vec::with_capacity(self.len());
-        let (mut high, mut low) = (Vec::new(), Vec::new());
-        let mut part = writer.begin(SectionKind::CodesHigh);
-        for from in (0..self.len()).step_by(ENCODE_ROWS) {
-            let count = ENCODE_ROWS.min(self.len() - from);
-            high.resize(count * high_bytes, 0);
-            low.resize(count * low_bytes, 0);
-            self.encode(&codec, from, (&mut high, &mut low), pool, watch)?;
-            writer.append(&mut part, &high)?;
-            coded.append(&codec, &high, &low, pool);
-            let records = high.chunks_exact(high_bytes).zip(low.chunks_exact(low_bytes));
-            heads.extend(records.map(|(high, low)| Heads::of(high, low)));
-        }
-        writer.end(&part)?;
-        drop(high);
-        coded.finish(&codec);
-        let (rows, width) = coded.rows();
-        let mut part = writer.begin(SectionKind::CodesLow);
-        for (rows, heads) in rows.chunks(ENCODE_ROWS * width).zip(heads.chunks(ENCODE_ROWS)) {
-            low.resize(heads.len() * low_bytes, 0);
-            for ((row, heads), low) in rows.chunks_exact(width).zip(heads).zip(low.chunks_exact_mut(low_bytes)) {
-                codec.split_low(&row[..codec.padded()], heads, low);
-            }
-            writer.append(&mut part, &low)?;
-        }
-        writer.end(&part)?;
-        let centroids = code_centroids(&codec, &clusters.centroids, pool);
-        Ok((head, Some(Codes { codec, heads, coded, centroids })))
-    }
-
-    /// Encodes the vectors from row `from` on, as many as `high` and `low` have records.
-    fn encode(
-        &self,
-        codec: &Codec,
-        from: usize,
-        (high, low): (&mut [u8], &mut [u8]),
-        pool: &ThreadPool,
-        watch: &dyn Watch,
-    ) -> Result<()> {
-        let (high_bytes, low_bytes) = (codec.high_bytes(), codec.low_bytes());
-        let done = std::sync::atomic::AtomicUsize::new(from);
-        pool.install(|| {
-            high.par_chunks_mut(high_bytes * ENCODE_CHUNK)
-                .zip(low.par_chunks_mut(low_bytes * ENCODE_CHUNK))
-                .enumerate()
-                .try_for_each(|(chunk, (high, low))| {
-                    if watch.cancelled() {
-                        return Err(Error::Cancelled);
-                    }
-                    let mut scratch = Scratch::default();
-                    let mut vector = vec![0.0; codec.dim()];
-                    let records = high.chunks_exact_mut(high_bytes).zip(low.chunks_exact_mut(low_bytes));
-                    for (i, (high, low)) in records.enumerate() {
-                        let row = u32::try_from(from + chunk * ENCODE_CHUNK + i).unwrap_or(u32::MAX);
-                        self.vectors.read(row, &mut vector);
-                        codec.encode(&vector, &mut scratch, high, low);
-                    }
-                    let done = done.fetch_add(ENCODE_CHUNK, std::sync::atomic::Ordering::Relaxed);
-                    watch.progress(Phase::Encode, done.min(self.len()) as u64, self.len() as u64);
-                    Ok(())
-                })
-        })
-    }
-
     fn write_payload(
         &self,
-        clusters: &Clusters,
+        starts: &[u32],
         watch: &dyn Watch,
         writer: &mut Writer<'_>,
     ) -> std::result::Result<(), WriteError> {
         let mut rows = RowsWriter::new();
-        let mut fields = FieldsWriter::new(&clusters.starts[..clusters.len()]);
+        let mut fields = FieldsWriter::new(starts);
         let none = Payload::new();
         for row in 0..self.len() {
             if row % 4_096 == 0 {
@@ -379,58 +281,50 @@ impl Builder {
                 }
             }
         }
-        writer.section(SectionKind::Rows, &rows.finish())?;
-        writer.section(SectionKind::Fields, &fields.finish())?;
+        writer.section(MAIN, SectionKind::Rows, &rows.finish())?;
+        writer.section(MAIN, SectionKind::Fields, &fields.finish())?;
         Ok(())
     }
 }
 
-/// The high records of all points, in the memory of their rows: a record is never longer than a row.
-fn high_plane(codec: &Codec, coded: Coded, heads: &[Heads]) -> Vec<u8> {
-    let (mut rows, width) = coded.into_rows();
-    let bytes = codec.high_bytes();
-    let mut codes = vec![0; codec.padded()];
-    for (i, heads) in heads.iter().enumerate() {
-        codes.copy_from_slice(&rows[i * width..][..codec.padded()]);
-        codec.split_high(&codes, heads, &mut rows[i * bytes..][..bytes]);
-    }
-    rows.truncate(heads.len() * bytes);
-    rows.shrink_to_fit();
-    rows
-}
-
-/// The centroids as codes, to be compared with points.
-fn code_centroids(codec: &Codec, centroids: &[f32], pool: &ThreadPool) -> Coded {
-    let (mut high, mut low) = (Vec::new(), Vec::new());
-    let mut scratch = Scratch::default();
-    for centroid in centroids.chunks_exact(codec.dim()) {
-        let (high_start, low_start) = (high.len(), low.len());
-        high.resize(high_start + codec.high_bytes(), 0);
-        low.resize(low_start + codec.low_bytes(), 0);
-        codec.encode(centroid, &mut scratch, &mut high[high_start..], &mut low[low_start..]);
-    }
-    Coded::join(codec, &high, &low, pool)
-}
-
-/// The mean of all vectors, from the clusters' means and sizes.
-fn centre(clusters: &Clusters, dim: usize) -> Vec<f32> {
-    let mut sum = vec![0.0f64; dim];
-    let mut total = 0.0;
-    for (window, centroid) in clusters.starts.windows(2).zip(clusters.centroids.chunks_exact(dim)) {
-        let weight = f64::from(window[1] - window[0]);
-        total += weight;
-        sum.iter_mut().zip(centroid).for_each(|(sum, &x)| *sum += weight * f64::from(x));
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "a mean of f32 values is one")]
-    sum.into_iter().map(|sum| (sum / total) as f32).collect()
-}
-
-/// Bytes that one point's original vector takes.
-pub(super) const fn vector_bytes(params: VectorParams) -> usize {
-    params.size as usize
-        * match params.datatype {
-            Datatype::Float32 => 4,
-            Datatype::Float16 => 2,
-            Datatype::Uint8 => 1,
+/// The payload as JSON; empty when it is.
+fn text_of(payload: Option<&Payload>) -> Result<String> {
+    match payload {
+        Some(payload) if !payload.is_empty() => {
+            serde_json::to_string(payload).map_err(|error| Error::invalid("payload", error.to_string()))
         }
+        _ => Ok(String::new()),
+    }
+}
+
+fn group_number(number: usize) -> Result<u16> {
+    u16::try_from(number).map_err(|_| Error::invalid("vectors", "too many"))
+}
+
+/// Writes the large sections of the further vectors, one vector after another; the small ones of each are given back. `order` gives the point, by
+/// the order of pushing, of each ordinal.
+fn write_further(
+    columns: Vec<Column>,
+    order: &[u32],
+    site: &Site<'_>,
+    writer: &mut Writer<'_>,
+) -> std::result::Result<Vec<Small>, WriteError> {
+    let mut of_points = vec![0u32; if columns.is_empty() { 0 } else { order.len() }];
+    for (ordinal, &point) in (0u32..).zip(order).take(of_points.len()) {
+        of_points[point as usize] = ordinal;
+    }
+    let mut groups = Vec::with_capacity(columns.len());
+    for (at, mut column) in columns.into_iter().enumerate() {
+        let group = group_number(at + 1)?;
+        let clusters: Clusters = column.order(site)?;
+        let ordinals: Vec<u32> = column.points().iter().map(|&point| of_points[point as usize]).collect();
+        groups.push(column.write(group, &clusters, site, writer)?);
+        let points = u32::try_from(order.len()).map_err(|_| Error::invalid("points", "too many"))?;
+        writer.section(group, SectionKind::Places, &places::encode(&ordinals, points))?;
+    }
+    Ok(groups)
+}
+
+fn write_small(group: u16, small: Small, writer: &mut Writer<'_>) -> std::io::Result<()> {
+    small.into_iter().try_for_each(|(kind, bytes)| writer.section(group, kind, &bytes))
 }

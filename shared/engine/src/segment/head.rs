@@ -1,6 +1,6 @@
-//! The head section: what a reader must know before it can use any other. See FORMAT.md.
+//! The head section: what a reader must know before it can use any other of its group. See FORMAT.md.
 
-use cairn_model::{Datatype, Distance, HnswConfig, Preset, VectorParams, limits};
+use cairn_model::{Comparator, Datatype, Distance, HnswConfig, MultivectorConfig, Preset, VectorParams, limits};
 
 use super::layout::{f32_at, u32_at, u64_at};
 use crate::{
@@ -33,7 +33,36 @@ impl CodecKind {
 /// The flag of a segment that keeps no originals.
 const NO_ORIGINALS: u8 = 1;
 
-/// Decoded head.
+/// What the head of a group says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum GroupHead {
+    /// A dense vector that is searched.
+    Dense(Head),
+    /// Vectors that are stored and not searched.
+    Values(ValuesHead),
+    /// Points alone: no dense vector is had by all of them.
+    Points,
+}
+
+/// The head of vectors that are stored and not searched.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ValuesHead {
+    /// The vectors' name.
+    pub(super) name: String,
+    /// Which they are.
+    pub(super) kind: ValuesKind,
+}
+
+/// Vectors that are stored and not searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ValuesKind {
+    /// Several vectors a point. Of the parameters, a file has size, distance and datatype.
+    Multi(VectorParams),
+    /// A few of many dimensions.
+    Sparse,
+}
+
+/// Decoded head of a dense vector.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Head {
     /// The vector's name.
@@ -54,10 +83,108 @@ pub(super) struct Head {
 const FIXED_BYTES: usize = 64;
 const SECTION: &str = "head";
 
-impl Head {
-    /// The section's bytes: 64 fixed ones, the centre, the name.
+// What stands in place of a codec where there is no dense vector.
+const POINTS: u8 = 3;
+const MULTI: u8 = 4;
+const SPARSE: u8 = 5;
+
+impl GroupHead {
+    /// The section's bytes.
     #[must_use]
     pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Dense(head) => head.encode(),
+            Self::Values(head) => head.encode(),
+            Self::Points => {
+                let mut bytes = vec![0; FIXED_BYTES];
+                bytes[6] = POINTS;
+                bytes
+            }
+        }
+    }
+
+    /// Reads the section, whose checksum was checked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for any value out of its range.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        match bytes.get(6) {
+            Some(&POINTS) if bytes.len() == FIXED_BYTES => Ok(Self::Points),
+            Some(&POINTS) => Err(Error::corrupt(SECTION, bytes.len(), "wrong length")),
+            Some(&(MULTI | SPARSE)) => ValuesHead::decode(bytes).map(Self::Values),
+            _ => Head::decode(bytes).map(Self::Dense),
+        }
+    }
+}
+
+impl ValuesHead {
+    /// The section's bytes: 64 fixed ones, the name.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; FIXED_BYTES];
+        match &self.kind {
+            ValuesKind::Multi(params) => {
+                bytes[..4].copy_from_slice(&params.size.to_le_bytes());
+                bytes[4..7].copy_from_slice(&[
+                    distance_number(params.distance),
+                    datatype_number(params.datatype),
+                    MULTI,
+                ]);
+            }
+            ValuesKind::Sparse => bytes[6] = SPARSE,
+        }
+        let name_bytes = u32::try_from(self.name.len()).unwrap_or(u32::MAX);
+        bytes[32..36].copy_from_slice(&name_bytes.to_le_bytes());
+        bytes.extend(self.name.as_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() < FIXED_BYTES {
+            return Err(Error::corrupt(SECTION, bytes.len(), "cut off"));
+        }
+        let kind = if bytes[6] == SPARSE {
+            ValuesKind::Sparse
+        } else {
+            let (distance, datatype) = metric(bytes)?;
+            let multivector = Some(MultivectorConfig { comparator: Comparator::MaxSim });
+            ValuesKind::Multi(VectorParams { datatype, multivector, ..VectorParams::new(size(bytes)?, distance) })
+        };
+        Ok(Self { name: name(bytes, FIXED_BYTES)?, kind })
+    }
+}
+
+/// Distance and datatype of a head that has `FIXED_BYTES` bytes at least.
+fn metric(bytes: &[u8]) -> Result<(Distance, Datatype)> {
+    let distance = Distance::ALL.into_iter().find(|&d| distance_number(d) == bytes[4]);
+    let datatype = [Datatype::Float32, Datatype::Float16, Datatype::Uint8]
+        .into_iter()
+        .find(|&datatype| datatype_number(datatype) == bytes[5]);
+    distance.zip(datatype).ok_or_else(|| Error::corrupt(SECTION, 4, "unknown distance or datatype"))
+}
+
+/// Dimensions.
+fn size(bytes: &[u8]) -> Result<u32> {
+    match u32_at(bytes, 0) {
+        size if size == 0 || size as usize > limits::DIM_MAX => {
+            Err(Error::corrupt(SECTION, 0, format!("{size} dimensions")))
+        }
+        size => Ok(size),
+    }
+}
+
+/// The name, which is all from `at` on.
+fn name(bytes: &[u8], at: usize) -> Result<String> {
+    let name_bytes = u32_at(bytes, 32) as usize;
+    if name_bytes > limits::NAME_BYTES_MAX || bytes.len() != at + name_bytes {
+        return Err(Error::corrupt(SECTION, 32, "wrong length"));
+    }
+    let name = std::str::from_utf8(&bytes[at..]).map_err(|_| Error::corrupt(SECTION, at, "the name is not UTF-8"))?;
+    Ok(name.to_owned())
+}
+
+impl Head {
+    /// The section's bytes: 64 fixed ones, the centre, the name.
+    fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIXED_BYTES + self.centre.len() * 4 + self.name.len());
         bytes.extend(self.params.size.to_le_bytes());
         bytes.push(distance_number(self.params.distance));
@@ -81,23 +208,12 @@ impl Head {
         bytes
     }
 
-    /// Reads the section, whose checksum was checked.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] for any value out of its range.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+    fn decode(bytes: &[u8]) -> Result<Self> {
         let corrupt = |at, why: String| Error::corrupt(SECTION, at, why);
         if bytes.len() < FIXED_BYTES {
             return Err(corrupt(bytes.len(), "cut off".into()));
         }
-        let size = u32_at(bytes, 0);
-        let distance = Distance::ALL.into_iter().find(|&d| distance_number(d) == bytes[4]);
-        let datatype = [Datatype::Float32, Datatype::Float16, Datatype::Uint8]
-            .into_iter()
-            .find(|&datatype| datatype_number(datatype) == bytes[5]);
-        let (Some(distance), Some(datatype)) = (distance, datatype) else {
-            return Err(corrupt(4, "unknown distance or datatype".into()));
-        };
+        let (distance, datatype) = metric(bytes)?;
         let codec = match bytes[6] {
             0 => CodecKind::Originals,
             1 => CodecKind::NibblesOf64,
@@ -113,27 +229,20 @@ impl Head {
         let Some(preset) = presets.into_iter().find(|&preset| preset_number(preset) == bytes[36]) else {
             return Err(corrupt(36, "unknown preset".into()));
         };
+        let size = size(bytes)?;
         let dim = size as usize;
-        if dim == 0 || dim > limits::DIM_MAX {
-            return Err(corrupt(0, format!("{dim} dimensions")));
-        }
         let hnsw =
             HnswConfig { m: u32_at(bytes, 8), ef_construct: u32_at(bytes, 12), full_scan_threshold: u32_at(bytes, 16) };
         if !(2..=limits::M_MAX).contains(&hnsw.m) || hnsw.ef_construct > limits::EF_CONSTRUCT_MAX {
             return Err(corrupt(8, "impossible HNSW parameters".into()));
         }
-        let name_bytes = u32_at(bytes, 32) as usize;
-        if name_bytes > limits::NAME_BYTES_MAX || bytes.len() != FIXED_BYTES + dim * 4 + name_bytes {
-            return Err(corrupt(32, "wrong length".into()));
-        }
+        let name = name(bytes, FIXED_BYTES + dim * 4)?;
         let centre: Vec<f32> = (0..dim).map(|i| f32_at(bytes, FIXED_BYTES + i * 4)).collect();
         if let Some(i) = centre.iter().position(|x| !x.is_finite()) {
             return Err(corrupt(FIXED_BYTES + i * 4, "the centre is not finite".into()));
         }
-        let name = std::str::from_utf8(&bytes[FIXED_BYTES + dim * 4..])
-            .map_err(|_| corrupt(FIXED_BYTES + dim * 4, "the name is not UTF-8".into()))?;
         Ok(Self {
-            name: name.to_owned(),
+            name,
             params: VectorParams { datatype, hnsw, originals, preset, ..VectorParams::new(size, distance) },
             codec,
             seed: u64_at(bytes, 24),

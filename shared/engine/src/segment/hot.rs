@@ -1,4 +1,4 @@
-//! A segment with its graph expanded in memory.
+//! A segment with the graph of its first vector expanded in memory.
 
 use super::{SectionKind, Segment};
 use crate::{
@@ -8,14 +8,15 @@ use crate::{
 
 impl Segment {
     /// Bytes that [`Segment::expand`] would ask for if every point had all the links it may have, told without reading any; 0
-    /// for a segment without codes, which cannot be expanded.
+    /// for a segment whose first vector has no codes, or that has none: it cannot be expanded.
     #[must_use]
     pub fn hot_bytes_max(&self) -> u64 {
-        self.codec.as_ref().map_or(0, |codec| Plan::bytes_max(codec, self.len(), 3 * self.params().hnsw.m))
+        let first = self.first().and_then(|first| first.codec().map(|codec| (first, codec)));
+        first.map_or(0, |(first, codec)| Plan::bytes_max(codec, self.len(), 3 * first.params().hnsw.m))
     }
 
     /// Expands the graph in memory for [`Segment::search_hot`], on the threads of `pool`. `memory` is asked once, for a number
-    /// of bytes, and may decline. `None` where it did, and for segments without codes.
+    /// of bytes, and may decline. `None` where it did, and for segments whose first vector has no codes.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`], [`crate::Error::Cancelled`], [`crate::Error::Invalid`] when it was given less memory.
@@ -33,12 +34,14 @@ impl Segment {
 
     #[cfg(test)]
     pub(crate) fn codec(&self) -> Option<&crate::codec::Codec> {
-        self.codec.as_deref()
+        self.first().and_then(super::dense::Dense::codec)
     }
 
     fn compact(&self) -> Result<Option<Compact<'_>>> {
-        let Some(codec) = &self.codec else { return Ok(None) };
-        let (high, low) = (self.bytes(SectionKind::CodesHigh)?, self.bytes(SectionKind::CodesLow)?);
-        Ok(Some(Compact { codec, links: self.links()?, high, low }))
+        let Some(first) = self.first() else { return Ok(None) };
+        let Some(codec) = first.codec() else { return Ok(None) };
+        let codes = |kind: SectionKind| first.region(kind)?.all();
+        let (high, low) = (codes(SectionKind::CodesHigh)?, codes(SectionKind::CodesLow)?);
+        Ok(Some(Compact { codec, links: first.links()?, high, low }))
     }
 }

@@ -5,7 +5,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::{Error, Result};
 
 /// The format version that this build writes; it reads all up to this one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
+/// The first version whose files may have groups of sections beside the main one.
+const GROUPS_VERSION: u32 = 4;
+/// The group of the points and of the first vector; see FORMAT.md.
+pub(super) const MAIN: u16 = 0;
 /// First bytes of the file.
 pub(super) const MAGIC: [u8; 8] = *b"CAIRNSEG";
 /// First bytes of the footer.
@@ -18,8 +22,8 @@ pub(super) const FOOTER_BYTES: usize = 64;
 pub(super) const ENTRY_BYTES: usize = 32;
 /// Sections begin at multiples of this.
 pub(super) const ALIGN: u64 = 64;
-/// Sections that a table may have; far more than there are kinds.
-pub(super) const SECTIONS_MAX: u32 = 256;
+/// Sections that a table may have: more than a point's vectors need, at most a dozen for each of them.
+pub(super) const SECTIONS_MAX: u32 = 4_096;
 
 /// What a section holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,11 +55,15 @@ pub enum SectionKind {
     OrdinalIds = 12,
     /// How much a search of clusters has to read.
     Reading = 13,
+    /// Which points the rows of a further vector are of.
+    Places = 14,
+    /// Vectors that are stored and not searched.
+    Values = 15,
 }
 
 impl SectionKind {
     /// All kinds that this build knows.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Head,
         Self::Clusters,
         Self::CodesHigh,
@@ -69,6 +77,8 @@ impl SectionKind {
         Self::Filters,
         Self::OrdinalIds,
         Self::Reading,
+        Self::Places,
+        Self::Values,
     ];
 
     /// The name in errors and in `inspect`.
@@ -88,6 +98,8 @@ impl SectionKind {
             Self::Filters => "filters",
             Self::OrdinalIds => crate::payload::ordinal_ids::SECTION,
             Self::Reading => "reading",
+            Self::Places => "places",
+            Self::Values => "values",
         }
     }
 
@@ -104,6 +116,8 @@ impl SectionKind {
 /// A section's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Section {
+    /// Of which group: [`MAIN`], or one of a vector's own.
+    pub(super) group: u16,
     /// What.
     pub(super) kind: SectionKind,
     /// First byte in the file.
@@ -112,6 +126,13 @@ pub(super) struct Section {
     pub(super) len: u64,
     /// xxh3-64 of the bytes.
     pub(super) checksum: u64,
+}
+
+impl Section {
+    /// What no two sections of a file share, and by which they are sorted.
+    pub(super) const fn key(&self) -> (u16, SectionKind) {
+        (self.group, self.kind)
+    }
 }
 
 /// The file's last 64 bytes.
@@ -145,7 +166,7 @@ pub(super) fn preamble() -> [u8; PREAMBLE_BYTES] {
 pub(super) fn encode_table(sections: &[Section]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(sections.len() * ENTRY_BYTES);
     for section in sections {
-        bytes.extend((section.kind as u32).to_le_bytes());
+        bytes.extend((section.kind as u32 | u32::from(section.group) << 16).to_le_bytes());
         bytes.extend(if section.kind.required() { REQUIRED } else { 0 }.to_le_bytes());
         bytes.extend(section.offset.to_le_bytes());
         bytes.extend(section.len.to_le_bytes());
@@ -157,23 +178,33 @@ pub(super) fn encode_table(sections: &[Section]) -> Vec<u8> {
 /// Flag of a section that a reader must understand.
 const REQUIRED: u32 = 1;
 
-/// Reads the table. Unknown optional sections are skipped.
+/// A section's number in the table: its kind, and its group from the 16th bit on.
+fn group_and_kind(number: u32, version: u32) -> Option<(u16, SectionKind)> {
+    if version < GROUPS_VERSION {
+        return SectionKind::from_number(number).map(|kind| (MAIN, kind));
+    }
+    let kind = SectionKind::from_number(number & 0xFFFF)?;
+    u16::try_from(number >> 16).ok().map(|group| (group, kind))
+}
+
+/// Reads the table: the sections by group, then by kind. Unknown optional sections are skipped.
 ///
 /// # Errors
 /// [`Error::UnknownSection`] for an unknown required one, [`Error::Corrupt`] for one that leaves the file, is
-/// not aligned, or occurs twice.
+/// not aligned, or occurs twice in a group.
 pub(super) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Section>> {
     let mut sections: Vec<Section> = Vec::new();
     for (i, entry) in bytes.chunks_exact(ENTRY_BYTES).enumerate() {
         let at = i * ENTRY_BYTES;
-        let kind_number = u32_at(entry, 0);
-        let Some(kind) = SectionKind::from_number(kind_number) else {
+        let number = u32_at(entry, 0);
+        let Some((group, kind)) = group_and_kind(number, footer.version) else {
             if u32_at(entry, 4) & REQUIRED != 0 {
-                return Err(Error::UnknownSection { kind: kind_number });
+                return Err(Error::UnknownSection { kind: number });
             }
             continue;
         };
-        let section = Section { kind, offset: u64_at(entry, 8), len: u64_at(entry, 16), checksum: u64_at(entry, 24) };
+        let section =
+            Section { group, kind, offset: u64_at(entry, 8), len: u64_at(entry, 16), checksum: u64_at(entry, 24) };
         let end = section.offset.checked_add(section.len);
         if !section.offset.is_multiple_of(ALIGN)
             || section.offset < PREAMBLE_BYTES as u64
@@ -181,12 +212,13 @@ pub(super) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Section>
         {
             return Err(Error::corrupt("table", at, format!("section {} lies outside the file", kind.name())));
         }
-        if sections.iter().any(|other| other.kind == kind) {
-            return Err(Error::corrupt("table", at, format!("section {} occurs twice", kind.name())));
-        }
         sections.push(section);
     }
-    Ok(sections)
+    sections.sort_unstable_by_key(Section::key);
+    match sections.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
+        Some(pair) => Err(Error::corrupt("table", 0, format!("section {} occurs twice", pair[0].kind.name()))),
+        None => Ok(sections),
+    }
 }
 
 impl Footer {
@@ -292,7 +324,7 @@ mod tests {
 
     #[test]
     fn sections_to_come_are_skipped_or_refused() {
-        let known = Section { kind: SectionKind::Ids, offset: 64, len: 100, checksum: 1 };
+        let known = Section { group: MAIN, kind: SectionKind::Ids, offset: 64, len: 100, checksum: 1 };
         let mut table = encode_table(&[known]);
         let mut unknown = encode_table(&[known]);
         unknown[0] = 200;
@@ -307,7 +339,7 @@ mod tests {
     #[test]
     fn sections_outside_the_file_are_refused() {
         for (offset, len) in [(0, 1), (65, 1), (64, 1_000), (u64::MAX - 63, 64), (1_024, 1)] {
-            let table = encode_table(&[Section { kind: SectionKind::Ids, offset, len, checksum: 0 }]);
+            let table = encode_table(&[Section { group: MAIN, kind: SectionKind::Ids, offset, len, checksum: 0 }]);
             assert!(decode_table(&table, &footer()).is_err(), "{offset} {len}");
         }
     }

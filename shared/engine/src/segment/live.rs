@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use cairn_model::{PointId, Vectors};
 use roaring::RoaringBitmap;
 
-use super::{Segment, search::Allowed};
+use super::{Segment, groups::Held, search::Allowed};
 use crate::{Error, Result};
 
 /// Dead rows as manifests have them: roaring's portable format.
@@ -36,6 +36,8 @@ pub(super) struct Live {
     dead: Arc<RoaringBitmap>,
     /// Made when a search without a filter first wants it; clones of the segment share it.
     allowed: OnceLock<Allowed>,
+    /// The same for the rows of each further vector; `None` where none of them is dead.
+    further: Box<[OnceLock<Option<Allowed>>]>,
 }
 
 impl Segment {
@@ -56,7 +58,8 @@ impl Segment {
             None => dead,
         };
         let mut segment = self.clone();
-        segment.live = Some(Arc::new(Live { dead, allowed: OnceLock::new() }));
+        let further = (0..self.groups.further_len()).map(|_| OnceLock::new()).collect();
+        segment.live = Some(Arc::new(Live { dead, allowed: OnceLock::new(), further }));
         segment
     }
 
@@ -81,6 +84,22 @@ impl Segment {
             all.insert_range(0..self.len());
             Allowed::some(all - &*live.dead, self.len())
         }))
+    }
+
+    /// The rows of a vector whose points count; `None` where all do.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Absent`].
+    pub(super) fn living_rows(&self, held: &Held<'_>) -> Result<Option<&Allowed>> {
+        let Some(further) = &held.further else { return Ok(self.living()) };
+        let (Some(live), Some(living)) = (&self.live, self.living()) else { return Ok(None) };
+        let Some(known) = live.further.get(further.at) else { return Ok(None) };
+        if known.get().is_none() {
+            let rows = Allowed::new(further.places.rows_of(living.set())?, held.dense.rows());
+            // Another thread may have been faster, and made the same.
+            let _ = known.set(rows);
+        }
+        Ok(known.get().and_then(Option::as_ref))
     }
 
     /// Calls `visit` with the id, the stored vectors widened to f32 and the payload's text of every row that counts, in the order of the

@@ -50,12 +50,7 @@ impl<'a> Originals<'a> {
 
     /// A row, widened.
     pub(super) fn vector(&self, ordinal: u32) -> Result<Vec<f32>> {
-        let row = self.row(ordinal)?;
-        Ok(match self.params.datatype {
-            Datatype::Float32 => floats(row),
-            Datatype::Float16 => halves(row).into_iter().map(f16::to_f32).collect(),
-            Datatype::Uint8 => row.iter().map(|&x| f32::from(x)).collect(),
-        })
+        self.row(ordinal).map(|row| widened(self.params.datatype, row))
     }
 }
 
@@ -166,6 +161,15 @@ impl<'a> ToStored<'a> {
             }
             Datatype::Uint8 => byte_distance(kernel, metric, &self.query_bytes, row),
         }
+    }
+}
+
+/// Little-endian values of a datatype, whole ones.
+pub(super) fn widened(datatype: Datatype, bytes: &[u8]) -> Vec<f32> {
+    match datatype {
+        Datatype::Float32 => floats(bytes),
+        Datatype::Float16 => halves(bytes).into_iter().map(f16::to_f32).collect(),
+        Datatype::Uint8 => bytes.iter().map(|&x| f32::from(x)).collect(),
     }
 }
 

@@ -99,6 +99,16 @@ impl Vectors {
         Ok(())
     }
 
+    /// Drops all rows but the first ones.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        let values = rows * self.dim();
+        match &mut self.values {
+            Values::F32(kept) => kept.truncate(values),
+            Values::F16(kept) => kept.truncate(values),
+            Values::U8(kept) => kept.truncate(values),
+        }
+    }
+
     /// Reorders the rows in place, so that row `order[i]` becomes row `i`.
     pub(super) fn permute(&mut self, order: &[u32]) {
         let dim = self.dim();

@@ -16,6 +16,7 @@ pub(super) struct Writer<'a> {
 
 /// A section that is being written.
 pub(super) struct Part {
+    group: u16,
     kind: SectionKind,
     offset: u64,
     hash: Xxh3,
@@ -29,15 +30,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a section, then zeros up to the next boundary.
-    pub(super) fn section(&mut self, kind: SectionKind, bytes: &[u8]) -> io::Result<()> {
-        let mut part = self.begin(kind);
+    pub(super) fn section(&mut self, group: u16, kind: SectionKind, bytes: &[u8]) -> io::Result<()> {
+        let mut part = self.begin(group, kind);
         self.append(&mut part, bytes)?;
         self.end(&part)
     }
 
     /// Begins a section that comes piece by piece; nothing else may be written before its end.
-    pub(super) fn begin(&self, kind: SectionKind) -> Part {
-        Part { kind, offset: self.offset, hash: Xxh3::new() }
+    pub(super) fn begin(&self, group: u16, kind: SectionKind) -> Part {
+        Part { group, kind, offset: self.offset, hash: Xxh3::new() }
     }
 
     /// Appends to a section.
@@ -48,8 +49,8 @@ impl<'a> Writer<'a> {
 
     /// Ends a section with zeros up to the next boundary.
     pub(super) fn end(&mut self, part: &Part) -> io::Result<()> {
-        let &Part { kind, offset, ref hash } = part;
-        self.sections.push(Section { kind, offset, len: self.offset - offset, checksum: hash.digest() });
+        let &Part { group, kind, offset, ref hash } = part;
+        self.sections.push(Section { group, kind, offset, len: self.offset - offset, checksum: hash.digest() });
         let gap = usize::try_from(self.offset.next_multiple_of(ALIGN) - self.offset).unwrap_or(0);
         self.put(&[0; 64][..gap])
     }

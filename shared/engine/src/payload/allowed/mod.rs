@@ -25,18 +25,33 @@ use super::{
     rows::Rows,
     tally::Tally,
 };
-use crate::{Error, Result, Watch};
+use crate::{Error, Result, Watch, source::Region};
 
 /// Ids that are hashed between two looks whether somebody still waits.
 const IDS_PER_LOOK: usize = 4_096;
+
+/// Which points have which vectors, for `has_vector`.
+pub(crate) trait Holders: std::fmt::Debug + Send + Sync {
+    /// The points that have a vector of this name.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Absent`.
+    fn holders(&self, name: &str) -> Result<RoaringBitmap>;
+
+    /// The bytes that telling them takes, at hand or not; `None` where it takes none.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    fn needed(&self, name: &str) -> Result<Option<Region<'_>>>;
+}
 
 /// The sections that filters need.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Points of the segment.
     pub points: u32,
-    /// For `has_vector`: the vector that every point has.
-    pub vector: &'a str,
+    /// For `has_vector`.
+    pub(crate) vectors: &'a dyn Holders,
     /// For `has_id` and `slice`.
     pub ids: Ids<'a>,
     /// For everything else.
@@ -209,7 +224,7 @@ impl<'a> Evaluation<'a> {
                 Ok(self.known(condition, found))
             }
             Condition::HasVector(name) => {
-                let found = if name == self.view.vector { self.all() } else { RoaringBitmap::new() };
+                let found = self.view.vectors.holders(name)?;
                 Ok(self.known(condition, found))
             }
             Condition::Nested { key, filter } => self.nested(key, filter),

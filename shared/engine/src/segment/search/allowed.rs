@@ -15,7 +15,7 @@ pub(in crate::segment) struct Allowed {
 
 impl Allowed {
     /// `None` where all of the `points` pass: that is no filter.
-    pub(super) fn new(set: RoaringBitmap, points: u32) -> Option<Self> {
+    pub(in crate::segment) fn new(set: RoaringBitmap, points: u32) -> Option<Self> {
         (set.len() < u64::from(points)).then(|| Self::some(set, points))
     }
 

@@ -72,7 +72,7 @@ impl Bits {
     }
 
     #[inline]
-    pub(super) fn contains(&self, ordinal: u32) -> bool {
+    pub(in crate::segment) fn contains(&self, ordinal: u32) -> bool {
         self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
     }
 

@@ -1,6 +1,7 @@
 //! One query, one segment: which plan, and the plans.
 
 mod allowed;
+mod batch;
 pub(super) mod bits;
 pub(super) mod nearest;
 pub(super) mod outward;
@@ -10,8 +11,8 @@ pub(super) mod rescore;
 mod scan;
 mod walk;
 
-use cairn_model::{Datatype, Filter, QuantizationSearch, SearchParams, Usage, VectorQuery};
-use rayon::prelude::*;
+use cairn_model::{Filter, QuantizationSearch, SearchParams, Usage, VectorQuery};
+use roaring::RoaringBitmap;
 
 pub(super) use self::allowed::Allowed;
 use self::plan::Plan;
@@ -19,7 +20,10 @@ pub use self::ranges::Along;
 
 use super::{
     Segment,
+    dense::Dense,
+    groups::Held,
     originals::Exact,
+    places::Places,
     vectors::{check, unit},
 };
 use crate::{
@@ -101,16 +105,25 @@ pub struct Found {
     pub usage: Usage,
 }
 
+impl Found {
+    /// Of a vector that no point of the segment has.
+    fn nothing() -> Self {
+        Self { hits: Vec::new(), strategy: Strategy::Nothing, usage: Usage { segments: 1, ..Usage::default() } }
+    }
+}
+
 impl Segment {
-    /// The `query.k` nearest points that pass the filter and the score threshold.
+    /// The `query.k` nearest points that have the vector `query.using` and pass the filter and the score threshold. None, where the segment holds no
+    /// vector of this name: its points may lack any.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a wrong dimension or a non-finite query, [`crate::Error::Corrupt`], [`crate::Error::Cancelled`].
+    /// [`crate::Error::Invalid`] for a vector that is not searched, a wrong dimension or a non-finite query, [`crate::Error::Corrupt`],
+    /// [`crate::Error::Cancelled`].
     pub fn search(&self, query: &VectorQuery, watch: &dyn Watch) -> Result<Found> {
         self.search_in(query, (None, None), watch)
     }
 
-    /// As [`Segment::search`], walking `hot`, which was expanded from this segment, where a walk without a plan for filters is called for.
+    /// As [`Segment::search`], walking `hot`, which was expanded from this segment, where a walk of the first vector is called for.
     ///
     /// # Errors
     /// As [`Segment::search`].
@@ -127,77 +140,60 @@ impl Segment {
         self.search_in(query, (None, strategy), watch)
     }
 
-    /// As [`Segment::search`] for each of `queries`, on the threads of the current rayon pool. A filter that several of them have is evaluated
-    /// once. With `hot` as [`Segment::search_hot`].
-    ///
-    /// # Errors
-    /// As [`Segment::search`], of any of the queries.
-    pub fn search_batch(&self, queries: &[VectorQuery], hot: Option<&Hot>, watch: &dyn Watch) -> Result<Vec<Found>> {
-        let hot = hot.filter(|hot| hot.len() == self.len());
-        let mut groups: Vec<(Option<&Filter>, Vec<usize>)> = Vec::new();
-        for (at, query) in queries.iter().enumerate() {
-            let filter = query.filter.as_ref();
-            match groups.iter_mut().find(|(known, _)| *known == filter) {
-                Some((_, queries)) => queries.push(at),
-                None => groups.push((filter, vec![at])),
-            }
-        }
-        let view = self.view()?;
-        let answer = |at: usize, filtered: &Filtered<'_>| -> Result<(usize, Found)> {
-            Ok((at, self.answer(&queries[at], filtered, (hot, None), watch)?))
-        };
-        let group = |(filter, group): (Option<&Filter>, Vec<usize>)| -> Result<Vec<(usize, Found)>> {
-            let doubt = doubt(filter, &view, watch)?;
-            match group[..] {
-                // Most requests are one query, whose filter is perhaps not settled at all.
-                [at] => Ok(vec![answer(at, &doubt.into())?]),
-                _ => {
-                    let filtered = match doubt {
-                        Some(doubt) => Filtered::Settled(Allowed::new(doubt.settle()?, self.len())),
-                        None => Filtered::All,
-                    };
-                    group.par_iter().map(|&at| answer(at, &filtered)).collect()
-                }
-            }
-        };
-        let parts: Vec<Vec<(usize, Found)>> = groups.into_par_iter().map(group).collect::<Result<_>>()?;
-        let mut found = parts.concat();
-        found.sort_unstable_by_key(|&(at, _)| at);
-        Ok(found.into_iter().map(|(_, found)| found).collect())
-    }
-
     fn search_in(
         &self,
         query: &VectorQuery,
         plan: (Option<&Hot>, Option<Strategy>),
         watch: &dyn Watch,
     ) -> Result<Found> {
+        let Some(held) = self.groups.dense(&self.file, &query.using)? else { return Ok(Found::nothing()) };
         let view = self.view()?;
-        self.answer(query, &doubt(query.filter.as_ref(), &view, watch)?.into(), plan, watch)
+        self.ask(&held, query, doubt(query.filter.as_ref(), &view, watch)?, plan, watch)
+    }
+
+    /// A query that shares its filter with no other: of the first vector, it need not be settled.
+    fn ask(
+        &self,
+        held: &Held<'_>,
+        query: &VectorQuery,
+        doubt: Option<Doubt<'_>>,
+        plan: (Option<&Hot>, Option<Strategy>),
+        watch: &dyn Watch,
+    ) -> Result<Found> {
+        let filtered = match doubt {
+            Some(doubt) if held.further.is_some() => Filtered::of_points(held, &doubt.settle()?)?,
+            Some(doubt) => Filtered::Doubtful(Box::new(doubt)),
+            None => Filtered::All,
+        };
+        self.answer(held, query, &filtered, plan, watch)
     }
 
     fn answer(
         &self,
+        held: &Held<'_>,
         query: &VectorQuery,
         filtered: &Filtered<'_>,
         (hot, strategy): (Option<&Hot>, Option<Strategy>),
         watch: &dyn Watch,
     ) -> Result<Found> {
-        check(&query.vector, self.params().size as usize)?;
-        let unit = unit(&query.vector, self.params().distance);
+        let dense = held.dense;
+        let params = dense.params();
+        check(&query.vector, params.size as usize)?;
+        let unit = unit(&query.vector, params.distance);
         let coded = unit.as_deref().unwrap_or(&query.vector);
         let mut search = Search {
-            segment: self,
-            exact: self.exact(&query.vector, coded)?,
+            dense,
+            places: held.further.map(|further| further.places),
+            exact: dense.exact(&query.vector, coded)?,
             coded,
-            k: query.k.clamp(1, self.len() as usize),
+            k: query.k.clamp(1, dense.rows() as usize),
             quantization: query.params.quantization,
-            hot,
+            hot: hot.filter(|hot| held.further.is_none() && hot.len() == dense.rows()),
             watch,
             scored: 0,
         };
         let (mut hits, strategy) = match filtered {
-            Filtered::All => match self.living() {
+            Filtered::All => match self.living_rows(held)? {
                 Some(living) => search.living(living, query.params, strategy)?,
                 None => search.run(None, query.params, strategy)?,
             },
@@ -205,33 +201,21 @@ impl Segment {
             Filtered::Doubtful(doubt) => search.doubtful(doubt, query.params, strategy)?,
         };
         if let Some(threshold) = query.score_threshold {
-            let metric = self.params().distance;
-            hits.retain(|hit| metric.passes(metric.score(hit.distance), threshold));
+            hits.retain(|hit| params.distance.passes(params.distance.score(hit.distance), threshold));
         }
         let usage = Usage { vectors_scored: search.scored, segments: 1, ..Usage::default() };
         Ok(Found { hits, strategy, usage })
     }
 
-    /// The internal distance of `query` and one row, exact for what is stored.
+    /// The internal distance of `query` and the first vector of one row, exact for what is stored.
     ///
     /// # Errors
-    /// [`crate::Error::Invalid`] for a wrong dimension or a non-finite query, [`crate::Error::Corrupt`].
+    /// [`crate::Error::Invalid`] for a wrong dimension or a non-finite query, and where no dense vector is had by all points; [`crate::Error::Corrupt`].
     pub fn distance(&self, query: &[f32], ordinal: u32) -> Result<f32> {
-        check(query, self.params().size as usize)?;
-        let unit = unit(query, self.params().distance);
-        self.exact(query, unit.as_deref().unwrap_or(query))?.distance(ordinal)
-    }
-
-    /// The best distances there are from a checked query, given as it came and normalised. Bytes are compared with bytes, so a uint8 query stays as it
-    /// came: its cosine does not need a unit vector.
-    fn exact<'a>(&'a self, query: &'a [f32], unit: &'a [f32]) -> Result<Exact<'a>> {
-        match &self.codec {
-            Some(codec) if !self.params().originals => Ok(Exact::Codes(codec.query(unit), self.records(codec)?)),
-            _ => {
-                let bytes = self.params().datatype == Datatype::Uint8;
-                Ok(Exact::originals(self.originals()?, if bytes { query } else { unit }))
-            }
-        }
+        let first = self.must_first()?;
+        check(query, first.params().size as usize)?;
+        let unit = unit(query, first.params().distance);
+        first.exact(query, unit.as_deref().unwrap_or(query))?.distance(ordinal)
     }
 }
 
@@ -239,15 +223,20 @@ impl Segment {
 enum Filtered<'a> {
     /// There is no filter.
     All,
-    /// `None` where all points pass.
+    /// The vector's rows; `None` where all pass.
     Settled(Option<Allowed>),
-    /// Not asked yet of the rows.
+    /// Not asked yet of the rows of payload; of the first vector alone.
     Doubtful(Box<Doubt<'a>>),
 }
 
-impl<'a> From<Option<Doubt<'a>>> for Filtered<'a> {
-    fn from(doubt: Option<Doubt<'a>>) -> Self {
-        doubt.map_or(Self::All, |doubt| Self::Doubtful(Box::new(doubt)))
+impl Filtered<'_> {
+    /// What of a vector's rows a filter lets pass, which was settled for all points.
+    fn of_points(held: &Held<'_>, points: &RoaringBitmap) -> Result<Self> {
+        let rows = match &held.further {
+            None => points.clone(),
+            Some(further) => further.places.rows_of(points)?,
+        };
+        Ok(Self::Settled(Allowed::new(rows, held.dense.rows())))
     }
 }
 
@@ -256,9 +245,11 @@ fn doubt<'a>(filter: Option<&'a Filter>, view: &View<'a>, watch: &'a dyn Watch) 
     filter.filter(|filter| !filter.is_empty()).map(|filter| Doubt::new(filter, view, watch)).transpose()
 }
 
-/// One query on its way through one segment.
+/// One query on its way through the rows of one vector.
 struct Search<'a> {
-    segment: &'a Segment,
+    dense: Dense<'a>,
+    /// Of which points the rows are; `None` where they are ordinals.
+    places: Option<Places<'a>>,
     exact: Exact<'a>,
     /// The query as the codec takes it.
     coded: &'a [f32],
@@ -285,7 +276,7 @@ impl Search<'_> {
         {
             return Ok((hits, Strategy::FilteredGraph));
         }
-        let allowed = Allowed::new(doubt.settle()?, self.segment.len());
+        let allowed = Allowed::new(doubt.settle()?, self.dense.rows());
         self.run(allowed.as_ref(), params, strategy)
     }
 
@@ -336,7 +327,7 @@ impl Search<'_> {
                     (_, None) => Some(self.graph(ef)?),
                     (Some(hot), Some(allowed)) => {
                         strategy = Strategy::Hot;
-                        let share = plan::share(allowed.set().len(), self.segment.len());
+                        let share = plan::share(allowed.set().len(), self.dense.rows());
                         let hits = self.expanded(hot, Some(allowed.bits()), self.hot_ef(params, ef, share))?;
                         (hits.len() >= self.k).then_some(hits)
                     }
@@ -357,12 +348,12 @@ impl Search<'_> {
 
     /// For filters that leave less around the query than was thought: outward by cluster, or all of them.
     fn matches_alone(&mut self, allowed: Option<&Allowed>) -> Result<(Vec<Hit>, Strategy)> {
-        match (self.segment.ranking(), allowed) {
+        match (self.dense.ranking(), allowed) {
             (Some(ranking), Some(allowed)) => {
                 let open = outward::open(allowed.bits(), ranking, self.coded);
                 Ok((self.outward(allowed.bits(), open)?, Strategy::Clusters))
             }
-            _ if self.segment.codec.is_some() => Ok((self.scan(allowed.map(Allowed::set))?, Strategy::Scan)),
+            _ if self.dense.codec().is_some() => Ok((self.scan(allowed.map(Allowed::set))?, Strategy::Scan)),
             _ => Ok((self.exhaustive(allowed.map(Allowed::set))?, Strategy::Exact)),
         }
     }

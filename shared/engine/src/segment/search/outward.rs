@@ -9,7 +9,6 @@ use super::{
     Hit, Search,
     bits::Bits,
     nearest::Candidate,
-    rescore::hits,
     scan::{Batch, score},
     walk::{ByCode, ByOriginal},
 };
@@ -67,12 +66,12 @@ impl Search<'_> {
     /// Scores matching points outward from the query, by codes and then more exactly, or by originals where there are
     /// no codes.
     pub(super) fn outward(&mut self, bits: &Bits, open: Vec<Open>) -> Result<Vec<Hit>> {
-        if self.segment.codec.is_none() {
+        if self.dense.codec().is_none() {
             let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
             let found = clusters(&mut scorer, (bits, open), (self.k, self.k), self.watch);
             let ByOriginal { scored, failed, .. } = scorer;
             self.scored += scored;
-            return failed.map_or(Ok(hits(found?)), Err);
+            return failed.map_or(found, Err).and_then(|found| self.hits(found));
         }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };

@@ -97,9 +97,9 @@ impl Search<'_> {
         if self.watch.cancelled() {
             return Err(Error::Cancelled);
         }
-        let mut open = self.segment.ranking().map(|ranking| open(allowed.bits(), ranking, self.coded));
+        let mut open = self.dense.ranking().map(|ranking| open(allowed.bits(), ranking, self.coded));
         let density = self.density(params, matching, open.as_deref_mut());
-        let ef = self.filtered_ef(params, (share(matching, self.segment.len()), density));
+        let ef = self.filtered_ef(params, (share(matching, self.dense.rows()), density));
         let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_deref(), ef));
         Ok(match (strategy, open) {
             (Strategy::Scan, _) => self.scan_of_all(),
@@ -117,7 +117,7 @@ impl Search<'_> {
         reason = "an estimate"
     )]
     pub(super) fn living_ef(&self, living: u64, params: SearchParams, strategy: Option<Strategy>) -> Option<usize> {
-        let points = self.segment.len();
+        let points = self.dense.rows();
         let share = share(living, points);
         let unplanned = !params.exact && living > EXACT_POINTS_MAX && !self.is_few(living) && share >= LIVING_MIN;
         let walks = match strategy {
@@ -130,7 +130,7 @@ impl Search<'_> {
 
     /// Exact when asked for or when there is little to do; a scan below Qdrant's `full_scan_threshold`; else the graph.
     fn unfiltered(&self, params: SearchParams, strategy: Option<Strategy>) -> Plan {
-        let points = u64::from(self.segment.len());
+        let points = u64::from(self.dense.rows());
         match strategy {
             Some(Strategy::Exact) => Plan::Exact,
             Some(Strategy::Scan) => self.scan_of_all(),
@@ -143,29 +143,29 @@ impl Search<'_> {
 
     /// Scores all matching points by codes, or exactly where there are none.
     const fn scan_of_all(&self) -> Plan {
-        if self.segment.codec.is_some() { Plan::Scan } else { Plan::Exact }
+        if self.dense.codec().is_some() { Plan::Scan } else { Plan::Exact }
     }
 
     /// Whether so many points are below Qdrant's `full_scan_threshold`, in kilobytes of f32 vectors: no graph then.
     fn is_few(&self, points: u64) -> bool {
-        let params = self.segment.params();
+        let params = self.dense.params();
         points * u64::from(params.size) * 4 / 1_024 <= u64::from(params.hnsw.full_scan_threshold)
     }
 
     /// The plan that costs least for `matching` points, known by cluster if the clusters could be ranked, and a walk of width `ef`.
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
     fn cheapest(&self, matching: u64, open: Option<&[Open]>, ef: usize) -> Strategy {
-        let points = f64::from(self.segment.len());
+        let points = f64::from(self.dense.rows());
         let matches = matching as f64;
         let mut plans = vec![(matches, Strategy::Scan)];
         if let Some(open) = open {
             let unmeasured = || OUTWARD_PER_ROOT * matches.sqrt().min(matches / OUTWARD_PER_ROOT);
             let outward =
-                self.segment.filtered.outward(matches / points).map_or_else(unmeasured, |part| matches * part);
+                self.dense.filtered().outward(matches / points).map_or_else(unmeasured, |part| matches * part);
             plans.push((COST_OUTWARD * outward + COST_RANKED * open.len() as f64, Strategy::Clusters));
         }
         if !self.is_few(matching) && ef <= FILTERED_EF_MAX {
-            let walked = self.segment.calibration().scored(ef).unwrap_or(WALKED_PER_EF * ef as f64);
+            let walked = self.dense.calibration().scored(ef).unwrap_or(WALKED_PER_EF * ef as f64);
             plans.push((COST_WALKED * walked.min(points), Strategy::FilteredGraph));
         }
         plans.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map_or(Strategy::Scan, |cheapest| cheapest.1)
@@ -173,9 +173,9 @@ impl Search<'_> {
 
     /// The share of points that match: in the clusters nearest to the query, where they can be ranked.
     fn density(&self, params: SearchParams, matching: u64, open: Option<&mut [Open]>) -> f64 {
-        let Some(open) = open else { return share(matching, self.segment.len()) };
+        let Some(open) = open else { return share(matching, self.dense.rows()) };
         let wanted = self.ef(params).saturating_mul(NEIGHBOURHOOD_PER_EF);
-        let count = (wanted.saturating_mul(open.len()) / self.segment.len() as usize).clamp(1, open.len().max(1));
+        let count = (wanted.saturating_mul(open.len()) / self.dense.rows() as usize).clamp(1, open.len().max(1));
         if count < open.len() {
             open.select_nth_unstable_by(count, Open::promising);
         }
@@ -195,13 +195,13 @@ impl Search<'_> {
         reason = "an estimate"
     )]
     pub(super) fn filtered_ef(&self, params: SearchParams, shares: (f64, f64)) -> usize {
-        let segment = self.segment;
-        let target = params.recall.unwrap_or(recall(segment.params().preset));
-        let widening = segment.filtered.widening(segment.calibration(), target, shares);
+        let dense = self.dense;
+        let target = params.recall.unwrap_or(recall(dense.params().preset));
+        let widening = dense.filtered().widening(dense.calibration(), target, shares);
         // Twice as many have to be left as are asked for, and a few more, because an estimate is one.
         let least = 1.25 * (KEPT_PER_HIT * self.k) as f64 / shares.1.max(1e-6);
         let wide = (self.ef(params) as f64 * widening).max(least).ceil() as usize;
-        wide.min(segment.len() as usize)
+        wide.min(dense.rows() as usize)
     }
 
     /// The same for the graph as it is expanded in memory, whose estimates are coarser: what a filter takes from the pool is given back in part.
@@ -219,17 +219,17 @@ impl Search<'_> {
 
     /// Candidates to keep: what was asked for, else what the wanted recall was measured to need, but never fewer than the hits need.
     pub(super) fn ef(&self, params: SearchParams) -> usize {
-        let segment = self.segment;
-        let needed = if segment.codec.is_some() { self.k * COARSE_PER_HIT } else { self.k };
+        let dense = self.dense;
+        let needed = if dense.codec().is_some() { self.k * COARSE_PER_HIT } else { self.k };
         let wanted = || {
-            let unmeasured = EF_DEFAULT.max(segment.params().hnsw.ef_construct as usize);
-            let measured = |recall| segment.calibration().ef(recall, self.k).unwrap_or(unmeasured);
+            let unmeasured = EF_DEFAULT.max(dense.params().hnsw.ef_construct as usize);
+            let measured = |recall| dense.calibration().ef(recall, self.k).unwrap_or(unmeasured);
             // Nobody asked for a recall that only a very wide search may give.
-            let usual = || measured(recall(segment.params().preset)).min(EF_USUAL_MAX.max(self.k * COARSE_PER_HIT));
+            let usual = || measured(recall(dense.params().preset)).min(EF_USUAL_MAX.max(self.k * COARSE_PER_HIT));
             params.recall.map_or_else(usual, measured).max(needed)
         };
         let ef = params.ef.map_or_else(wanted, |ef| ef as usize);
-        ef.max(self.k).max(self.oversampled().unwrap_or(0)).min(segment.len() as usize)
+        ef.max(self.k).max(self.oversampled().unwrap_or(0)).min(dense.rows() as usize)
     }
 }
 

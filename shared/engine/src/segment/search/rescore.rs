@@ -57,6 +57,17 @@ impl<'a> Search<'a> {
             )?;
         }
         found.truncate(self.k);
+        self.hits(found)
+    }
+
+    /// Rows as the points that they are of: nearest first, ties by ordinal.
+    pub(super) fn hits(&self, mut found: Vec<Candidate>) -> Result<Vec<Hit>> {
+        if let Some(places) = &self.places {
+            for (_, row) in &mut found {
+                *row = places.ordinal(*row)?;
+            }
+            found.sort_unstable_by(nearer);
+        }
         Ok(hits(found))
     }
 
@@ -69,14 +80,14 @@ impl<'a> Search<'a> {
             reason = "saturates; 0 for what is no number"
         )]
         let wanted = (self.k as f64 * f64::from(factor)).ceil() as usize;
-        Some(wanted.clamp(self.k, self.segment.len() as usize))
+        Some(wanted.clamp(self.k, self.dense.rows() as usize))
     }
 
     pub(super) fn codes(&self) -> Result<Codes<'a>> {
-        let Some(codec) = &self.segment.codec else {
+        let Some(codec) = self.dense.codec() else {
             return Err(Error::corrupt("head", 6, "a segment without codes was to be scored by codes"));
         };
-        Ok(Codes { query: codec.query(self.coded), records: self.segment.records(codec)? })
+        Ok(Codes { query: codec.query(self.coded), records: self.dense.records(codec)? })
     }
 }
 

@@ -8,7 +8,11 @@ use super::{
     rescore::hits,
     walk::{ByCode, ByOriginal},
 };
-use crate::{Error, Result, Watch, graph::Scorer};
+use crate::{
+    Error, Result, Watch,
+    graph::Scorer,
+    segment::places::{Ordinals, Places},
+};
 
 /// Points scored in one batch; the next batch is prefetched while one is scored.
 const BATCH: usize = 16;
@@ -19,25 +23,39 @@ impl Search<'_> {
     /// Exact distances to all allowed points.
     pub(super) fn exhaustive(&mut self, allowed: Option<&RoaringBitmap>) -> Result<Vec<Hit>> {
         let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
-        let found = self.every(&mut scorer, allowed, self.k);
+        let mut batch = Batch::new(self.k);
+        if let Some(places) = &self.places {
+            // By ordinals from the start, which decide between points at the same distance.
+            batch.ordinals = Some(Places::run(places.ordinals())?);
+        }
+        let found = self.every(&mut scorer, allowed, batch);
         let ByOriginal { scored, failed, .. } = scorer;
         self.scored += scored;
-        failed.map_or(Ok(hits(found?)), Err)
+        let found = failed.map_or(found, Err)?;
+        if let Some(places) = &self.places {
+            // Checked of those alone that leave.
+            found.iter().try_for_each(|&(_, ordinal)| places.check(ordinal))?;
+        }
+        Ok(hits(found))
     }
 
     /// Coarse distances to all allowed points, then rescoring.
     pub(super) fn scan(&mut self, allowed: Option<&RoaringBitmap>) -> Result<Vec<Hit>> {
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
-        let found = self.every(&mut scorer, allowed, self.coarse_count())?;
+        let found = self.every(&mut scorer, allowed, Batch::new(self.coarse_count()))?;
         self.scored += scorer.scored;
         self.rescore(found, &codes)
     }
 
-    /// The `size` nearest of all allowed points, sorted.
-    fn every(&self, scorer: &mut impl Scorer, allowed: Option<&RoaringBitmap>, size: usize) -> Result<Vec<Candidate>> {
-        let points = self.segment.len();
-        let mut batch = Batch::new(size);
+    /// The nearest of all allowed rows, sorted, as many as the batch keeps.
+    fn every(
+        &self,
+        scorer: &mut impl Scorer,
+        allowed: Option<&RoaringBitmap>,
+        mut batch: Batch<'_>,
+    ) -> Result<Vec<Candidate>> {
+        let points = self.dense.rows();
         let mut some = [0u32; WATCH_EVERY];
         match allowed {
             Some(allowed) => {
@@ -69,7 +87,7 @@ impl Search<'_> {
 
 /// Scores `ordinals` and offers them; leaves their distances in the batch.
 pub(super) fn score(
-    (scorer, batch): (&mut impl Scorer, &mut Batch),
+    (scorer, batch): (&mut impl Scorer, &mut Batch<'_>),
     ordinals: &[u32],
     watch: &dyn Watch,
 ) -> Result<()> {
@@ -84,21 +102,25 @@ pub(super) fn score(
             scorer.prefetch(ordinal);
         }
         scorer.score(ordinals, distances);
-        for (&ordinal, &distance) in ordinals.iter().zip(&*distances) {
-            batch.nearest.offer((distance, ordinal));
+        let scored = ordinals.iter().zip(&*distances);
+        match batch.ordinals {
+            None => scored.for_each(|(&row, &distance)| batch.nearest.offer((distance, row))),
+            Some(ordinals) => scored.for_each(|(&row, &distance)| batch.nearest.offer((distance, ordinals.get(row)))),
         }
     }
     Ok(())
 }
 
 /// What scoring many points fills.
-pub(super) struct Batch {
+pub(super) struct Batch<'a> {
     pub(super) nearest: Nearest,
     pub(super) distances: Vec<f32>,
+    /// Which ordinals stand for the rows among the nearest; `None`: the rows themselves.
+    ordinals: Option<Ordinals<'a>>,
 }
 
-impl Batch {
+impl Batch<'_> {
     pub(super) fn new(size: usize) -> Self {
-        Self { nearest: Nearest::new(size), distances: Vec::new() }
+        Self { nearest: Nearest::new(size), distances: Vec::new(), ordinals: None }
     }
 }

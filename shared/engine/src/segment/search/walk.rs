@@ -7,7 +7,7 @@ use super::{
     bits::Bits,
     nearest::Candidate,
     plan::{FILTERED_EF_MAX, KEPT_PER_HIT, share},
-    rescore::{Codes, hits},
+    rescore::Codes,
 };
 use crate::{
     Error, Result,
@@ -40,7 +40,7 @@ impl Search<'_> {
     /// is a sample, taken where it matters: it says how wide the walk has to be. `None` where that is so wide that all rows may as well be read.
     pub(super) fn doubtful_graph(&mut self, doubt: &Doubt<'_>, params: SearchParams) -> Result<Option<Vec<Hit>>> {
         let codes = self.codes_if_any()?;
-        let mut density = share(doubt.candidates(), self.segment.len());
+        let mut density = share(doubt.candidates(), self.dense.rows());
         let mut ef = 0;
         loop {
             let wanted = self.filtered_ef(params, (density, density));
@@ -68,13 +68,13 @@ impl Search<'_> {
     where
         Self: 'b,
     {
-        if self.segment.codec.is_some() { self.codes().map(Some) } else { Ok(None) }
+        if self.dense.codec().is_some() { self.codes().map(Some) } else { Ok(None) }
     }
 
     /// What a walk of width `ef` keeps, sorted.
     fn walk(&mut self, codes: Option<&Codes<'_>>, ef: usize) -> Result<Vec<Candidate>> {
-        let links = self.segment.checked_links()?;
-        let (options, visited) = (SearchOptions::new(ef), &self.segment.visited);
+        let links = self.dense.checked_links()?;
+        let (options, visited) = (SearchOptions::new(ef), self.dense.visited());
         if let Some(codes) = codes {
             let mut scorer = ByCode { codes, scored: 0 };
             let found = graph::search(&links, &mut scorer, &options, visited, self.watch)?;
@@ -92,14 +92,14 @@ impl Search<'_> {
     fn finish(&mut self, codes: Option<&Codes<'_>>, found: Vec<Candidate>) -> Result<Vec<Hit>> {
         match codes {
             Some(codes) => self.rescore(found, codes),
-            None => Ok(hits(found.into_iter().take(self.k).collect())),
+            None => self.hits(found.into_iter().take(self.k).collect()),
         }
     }
 
     /// The graph as it is expanded in memory. Its candidates come with distances by their full codes.
     pub(super) fn expanded(&mut self, hot: &Hot, bits: Option<&Bits>, ef: usize) -> Result<Vec<Hit>> {
         let codes = self.codes()?;
-        let metric = self.segment.params().distance;
+        let metric = self.dense.params().distance;
         let length = self.coded.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
         #[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32")]
         let prepared = (&codes.query, metric, length as f32);

@@ -187,5 +187,5 @@ fn the_dead_add_up_and_ordinals_past_the_end_mean_nothing() {
         assert!(matches!(decode_dead(bytes, count), Err(Error::Corrupt { section: "dead", .. })));
     }
     // Another place of the same bytes knows the same.
-    assert_eq!(more.over(Arc::new(sample.bytes(segment.params()))).live_len(), 97);
+    assert_eq!(more.over(Arc::new(sample.bytes(segment.params().unwrap()))).live_len(), 97);
 }

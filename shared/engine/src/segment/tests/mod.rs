@@ -13,6 +13,7 @@ use crate::{Error, Unwatched, kernel, payload, seed::SplitMix64};
 mod dead;
 mod far;
 mod filters;
+mod several;
 
 fn pool() -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap()
@@ -79,7 +80,7 @@ fn query(vector: &[f32], k: usize, exact: bool, filter: Option<Filter>) -> Vecto
 
 /// Brute force over what the segment stores, with scalar kernels.
 fn truth(segment: &Segment, vector: &[f32], k: usize, filter: Option<&Filter>) -> Vec<Hit> {
-    let metric = segment.params().distance;
+    let metric = segment.params().unwrap().distance;
     let scalar = kernel::available()[0];
     let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     let mut hits: Vec<Hit> = (0..segment.len())
@@ -120,7 +121,7 @@ fn everything_that_was_put_in_comes_out() {
     let sample = Sample::new(700, 40, Datatype::Float32, 1);
     let segment = sample.segment(params(40, Distance::Euclid, Datatype::Float32));
     segment.verify().unwrap();
-    assert_eq!((segment.len(), segment.vector_name()), (700, "v"));
+    assert_eq!((segment.len(), segment.vector_name()), (700, Some("v")));
     for i in 0..700 {
         let ordinal = segment.ordinal(sample.ids[i]).unwrap().unwrap();
         assert_eq!(segment.id(ordinal).unwrap(), sample.ids[i]);
@@ -132,7 +133,8 @@ fn everything_that_was_put_in_comes_out() {
     assert!(segment.id(700).is_err() && segment.vector(700).is_err() && segment.payload(700).is_err());
     let described = segment.describe().unwrap();
     assert_eq!(described.points, 700);
-    assert!(described.bits_per_link > 1.0 && described.links > 700);
+    let first = described.first.unwrap();
+    assert!(first.bits_per_link > 1.0 && first.links > 700 && first.rows == 700);
 }
 
 #[test]
@@ -316,7 +318,7 @@ fn without_originals_codes_answer_everything() {
         let with = params(50, distance, datatype);
         let (kept, without) = (sample.segment(with), sample.segment(VectorParams { originals: false, ..with }));
         without.verify().unwrap();
-        assert!(!without.params().originals && without.file_bytes() < kept.file_bytes());
+        assert!(!without.params().unwrap().originals && without.file_bytes() < kept.file_bytes());
         let (mut found, mut wanted) = (0, 0);
         for vector in sample.vectors.iter().step_by(50) {
             for exact in [false, true] {
@@ -368,7 +370,7 @@ fn exercise(bytes: Vec<u8>) {
         "must_not": [{"key": "half", "match": {"value": true}}, {"is_empty": {"key": "n"}}],
     }))
     .unwrap();
-    let dim = segment.params().size as usize;
+    let dim = segment.params().unwrap().size as usize;
     for filter in [None, Some(filter)] {
         for exact in [true, false] {
             let _ = segment.search(&query(&vec![0.5; dim], 5, exact, filter.clone()), &Unwatched);
@@ -388,7 +390,7 @@ fn small_file() -> Vec<u8> {
 #[test]
 fn every_flipped_byte_is_found_by_verify() {
     let bytes = small_file();
-    let sections = Segment::open(Arc::new(bytes.clone())).unwrap().sections().to_vec();
+    let sections = Segment::open(Arc::new(bytes.clone())).unwrap().file.sections().to_vec();
     for section in sections {
         for at in [section.offset, section.offset + section.len / 2, section.offset + section.len - 1] {
             let mut bad = bytes.clone();
