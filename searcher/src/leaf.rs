@@ -182,6 +182,12 @@ impl Leaf {
         self.shard
     }
 
+    /// Whether searches of this vector would use the segment's hot copy: it is one of the first vector alone.
+    #[must_use]
+    pub fn expands(&self, using: &str) -> bool {
+        !self.is_far() && self.segment.vector_name() == Some(using)
+    }
+
     fn wrong(&self, error: engine::Error) -> Error {
         Error::segment(&self.id, error)
     }

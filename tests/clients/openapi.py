@@ -135,6 +135,44 @@ def writing_requests():
     yield "POST", f"{points}/scroll", written, {"with_vector": True}, 200
     yield "POST", f"{points}/query", written, {"query": [1.0, 2.0], "with_payload": True}, 200
     yield "DELETE", collection, written, None, 200
+    yield from vector_requests()
+
+
+def vector_requests():
+    """Points with several vectors, of all kinds, in the same form."""
+    many = {"collection_name": "many"}
+    collection, points = "/collections/{collection_name}", "/collections/{collection_name}/points"
+    vectors = {
+        "": {"size": 2, "distance": "Euclid"},
+        "rows": {"size": 2, "distance": "Cosine", "datatype": "float16", "multivector_config": {"comparator": "max_sim"}},
+        "bytes": {"size": 3, "distance": "Dot", "datatype": "uint8", "hnsw_config": {"m": 8}},
+    }
+    sparse = {"words": {"modifier": "idf", "index": {"on_disk": True, "full_scan_threshold": 7}}, "tags": {}}
+    word = {"indices": [7, 3], "values": [0.5, 1.0]}
+    whole = {"": [1.0, 2.0], "rows": [[1.0, 0.0], [0.6, 0.8]], "bytes": [1, 2, 255], "words": word}
+    change = {"points": [{"id": 2, "vector": {"rows": [[1.0, 0.0]], "tags": word}}]}
+    has = {"filter": {"must": [{"has_vector": "words"}]}}
+    yield "PUT", collection, many, {"vectors": vectors, "sparse_vectors": sparse}, 200
+    yield "PATCH", collection, many, {"vectors": {"": {"hnsw_config": {"m": 8}}}, "sparse_vectors": {"tags": {"modifier": "idf"}}}, 200
+    yield "PATCH", collection, many, {"sparse_vectors": {"rows": {}}}, 400
+    yield "GET", collection, many, None, 200
+    listed = [{"id": 1, "vector": whole}, {"id": 2, "vector": [3.0, 4.0]}, {"id": 3, "vector": {}}]
+    yield "PUT", points, many, {"points": listed}, 200
+    yield "PUT", points, many, {"batch": {"ids": [4, 5], "vectors": {"rows": [[[1, 0]], [[0, 1], [1, 0]]], "words": [word, word]}}}, 200
+    yield "PUT", points, many, {"points": [{"id": 6, "vector": {"words": [1.0]}}]}, 400
+    yield "PUT", f"{points}/vectors", many, change, 200
+    yield "POST", f"{points}/scroll", many, {"with_vector": True}, 200
+    yield "POST", f"{points}/scroll", many, {"with_vector": ["rows", "words"], **has}, 200
+    yield "POST", points, many, {"ids": [1, 3], "with_vector": True}, 200
+    yield "POST", f"{points}/query", many, {"query": [1, 2, 3], "using": "bytes", "with_vector": True}, 200
+    yield "POST", f"{points}/query", many, {"query": 3}, 404
+    yield "POST", f"{points}/query", many, {"query": [1, 2], "using": "rows"}, 400
+    yield "POST", f"{points}/vectors/delete", many, {"vector": ["", "rows"], "points": [1]}, 200
+    yield "POST", f"{points}/vectors/delete", many, {"vector": ["words"], **has}, 200
+    operations = [{"update_vectors": change}, {"delete_vectors": {"vector": ["tags"], "points": [2]}}]
+    yield "POST", f"{points}/batch", many, {"operations": operations}, 200
+    yield "POST", f"{points}/scroll", many, {"with_vector": True}, 200
+    yield "DELETE", collection, many, None, 200
 
 
 def main():

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::fixture::{Metric, Place, Random, Serve, Server};
+use crate::fixture::{Corpus, Metric, Place, Random, Serve, Server, eventually};
 
 mod lasting {
     use super::*;
@@ -13,6 +13,7 @@ mod lasting {
     on_every_lasting_store!(
         any_sequence_of_operations_on_vectors_is_what_a_naive_model_says,
         leaves_search_the_vector_that_is_named,
+        each_of_several_vectors_is_found_by_its_own_graph,
     );
 }
 
@@ -324,5 +325,102 @@ fn leaves_search_the_vector_that_is_named(place: &Place) {
         if step % 3 == 2 {
             model.check(&root, &mut random);
         }
+    }
+}
+
+/// Points have stones, and three of four have a grain as well.
+struct Quarry {
+    stones: Corpus,
+    grains: Corpus,
+}
+
+impl Quarry {
+    const POINTS: usize = 1_600;
+
+    fn new() -> Self {
+        Self { stones: Corpus::new(Self::POINTS, 48, "first"), grains: Corpus::new(Self::POINTS, 40, "second") }
+    }
+
+    fn has_grain(row: u64) -> bool {
+        !row.is_multiple_of(4)
+    }
+
+    fn write(&self, server: &Server) {
+        let walked =
+            |size, distance| json!({"size": size, "distance": distance, "hnsw_config": {"full_scan_threshold": 1}});
+        let body = json!({"vectors": {"stone": walked(48, "Euclid"), "grain": walked(40, "Cosine")}});
+        server.put("/collections/c", &body).ok();
+        let rows: Vec<_> = self.stones.points.iter().zip(&self.grains.points).collect();
+        for some in rows.chunks(400) {
+            let points = some.iter().map(|(stone, grain)| {
+                let mut vector = json!({ "stone": stone.vector });
+                if Self::has_grain(stone.payload["row"].as_u64().unwrap()) {
+                    vector["grain"] = json!(grain.vector);
+                }
+                json!({"id": stone.id, "vector": vector, "payload": {"row": stone.payload["row"], "city": stone.payload["city"]}})
+            });
+            server.put(&path(""), &json!({"points": points.collect::<Vec<_>>()})).ok();
+        }
+    }
+
+    /// Asks all queries of both vectors, with a filter and without: the share of the nearest ten that was found among those of brute force.
+    #[track_caller]
+    fn recall(&self, server: &Server, plan: &str) -> f64 {
+        let (mut found, mut wanted) = (0u32, 0u32);
+        for (name, corpus, metric) in [("stone", &self.stones, Metric::Euclid), ("grain", &self.grains, Metric::Cosine)]
+        {
+            for (at, query) in corpus.queries.iter().enumerate() {
+                let filter = if at % 2 == 0 { json!({}) } else { by_city("Lima") };
+                let ranked = corpus.ranked(metric, query, |point| {
+                    let has = name == "stone" || Self::has_grain(point.payload["row"].as_u64().unwrap());
+                    has && (at % 2 == 0 || point.payload["city"] == "Lima")
+                });
+                let params = json!({"hnsw_ef": 200, "plan": plan});
+                let body = json!({"query": query, "using": name, "filter": filter, "params": params});
+                let reply = server.query("c", &body).ok();
+                assert_eq!(reply.points().len(), 10, "{body}");
+                for point in reply.points() {
+                    let known = ranked.iter().find(|(id, _)| *id == point["id"]);
+                    let (score, right) = (point["score"].as_f64().unwrap(), known.unwrap().1);
+                    assert!((score - right).abs() <= 1e-3 * right.abs().max(1.0), "{body}: {point}, not {right}");
+                    found += u32::from(ranked[..10].iter().any(|(id, _)| *id == point["id"]));
+                    wanted += 1;
+                }
+            }
+        }
+        f64::from(found) / f64::from(wanted)
+    }
+}
+
+fn each_of_several_vectors_is_found_by_its_own_graph(place: &Place) {
+    let quarry = Quarry::new();
+    let server = place.serve(&Serve { more: &["--no-indexer", "--hot-bytes", "64MiB"], ..Serve::default() });
+    quarry.write(&server);
+    assert!(quarry.recall(&server, "auto") > 0.999, "what is in memory is all looked at");
+    place.cairn("compact", &["c", "--force"]).ok();
+    assert!(quarry.recall(&server, "auto") > 0.97);
+    let telemetry = |field: fn(&Value) -> &Value| {
+        let reply = server.get("/telemetry").ok();
+        field(&reply.result()["cairn"]).as_u64().unwrap()
+    };
+    let query = |name: &str, corpus: &Corpus| {
+        server.query("c", &json!({"query": corpus.queries[0], "using": name, "params": {"hnsw_ef": 200}})).ok();
+    };
+    eventually("the graph of the vector that all points have is expanded", || {
+        query("stone", &quarry.stones);
+        (telemetry(|cairn| &cairn["hot"]["segments"]) > 0).then_some(())
+    });
+    let hot_searches = || telemetry(|cairn| &cairn["strategies"]["hot"]["count"]);
+    let before = hot_searches();
+    query("grain", &quarry.grains);
+    assert_eq!(hot_searches(), before, "the other vector is searched by its own graph");
+    query("stone", &quarry.stones);
+    assert!(hot_searches() > before);
+    assert!(quarry.recall(&server, "auto") > 0.97);
+    for plan in ["ranges", "whole"] {
+        let cold = place.folder().join(plan);
+        let server = place.serve(&Serve { cache_dir: Some(&cold), more: &["--no-indexer"], ..Serve::default() });
+        let recall = quarry.recall(&server, plan);
+        assert!(recall > 0.95, "{plan}: {recall}");
     }
 }

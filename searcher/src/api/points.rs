@@ -254,3 +254,29 @@ pub struct CountResult {
     /// Points that match.
     pub count: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_unnamed_vector_alone_is_bare_and_never_a_sparse_one() {
+        let dense = || Vector::Dense(vec![1.0, 2.0]);
+        let multi = || Vector::Multi { dim: 2, values: vec![1.0, 2.0, 3.0, 4.0] };
+        let sparse = || Vector::Sparse { indices: vec![3, 9], values: vec![0.5, 1.0] };
+        let (rows, words) = (json!([[1.0, 2.0], [3.0, 4.0]]), json!({"indices": [3, 9], "values": [0.5, 1.0]}));
+        for (vectors, shown) in [
+            (vec![], json!({})),
+            (vec![("", dense())], json!([1.0, 2.0])),
+            (vec![("", multi())], rows.clone()),
+            (vec![("", sparse())], json!({ "": words })),
+            (vec![("a", dense())], json!({"a": [1.0, 2.0]})),
+            (vec![("", dense()), ("r", multi()), ("s", sparse())], json!({"": [1.0, 2.0], "r": rows, "s": words})),
+        ] {
+            let vectors = vectors.into_iter().map(|(name, vector)| (name.to_owned(), vector)).collect();
+            assert_eq!(serde_json::to_value(VectorsBody(&vectors)).unwrap(), shown);
+        }
+    }
+}

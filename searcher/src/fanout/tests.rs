@@ -120,7 +120,7 @@ fn another_version_is_named_and_asked_elsewhere() {
     let mut frame = ask().encode().unwrap();
     frame[4] = 9;
     let error = Ask::decode(&frame).unwrap_err();
-    assert_eq!(error.to_string(), "frame version 9 is unknown, this version of Cairn reads 3");
+    assert_eq!(error.to_string(), "frame version 9 is unknown, this version of Cairn reads 4");
     assert!(matches!(Error::from(error), Error::Elsewhere(_)));
     assert_eq!(Ask::decode(b"GET / HTTP/1.1").unwrap_err(), FrameError::Magic);
     let longer = [ask().encode().unwrap(), vec![0]].concat();

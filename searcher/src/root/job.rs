@@ -284,9 +284,9 @@ impl Job {
                 some = mine.iter().map(|&query| queries[query].clone()).collect();
                 &some
             };
-            // Every query counts as a use. What lies far away is not expanded.
-            let near = queries.iter().filter(|_| !leaf.is_far());
-            let hot = near.map(|_| self.heat.used(leaf.id(), leaf, started)).last().flatten();
+            // Every query that could walk it counts as a use. What lies far away is not expanded.
+            let uses = queries.iter().filter(|query| leaf.expands(&query.using));
+            let hot = uses.map(|_| self.heat.used(leaf.id(), leaf, started)).last().flatten();
             let found = leaf.search(at, queries, (hot.as_deref(), along), watch)?;
             // Queries of a batch run beside one another: each took its share of the batch's time.
             let share = started.elapsed() / u32::try_from(queries.len()).unwrap_or(u32::MAX).max(1);
