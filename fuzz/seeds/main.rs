@@ -10,9 +10,8 @@ use std::{
 
 use cairn_engine::{Unwatched, segment::Builder};
 use cairn_model::{
-    CollectionName, CollectionSchema, Comparator, Datatype, Distance, FilterText, HnswConfig, MultivectorConfig,
-    Operation, PointId, SearchParams, Selection, SparseVectorParams, UpdateMode, Usage, Vector, VectorParams,
-    VectorQuery, Vectors,
+    Change, CollectionName, CollectionSchema, Comparator, Datatype, Distance, HnswConfig, MultivectorConfig, Payload,
+    PointId, SearchParams, SparseVectorParams, Usage, Vector, VectorParams, VectorQuery, Vectors,
 };
 use cairn_searcher::{
     PayloadSelector, Record, VectorSelector,
@@ -78,32 +77,20 @@ fn frames(folder: &Path) -> io::Result<()> {
     write(folder, "part", &part.encode().map_err(io::Error::other)?)
 }
 
-/// Objects of a log: each operation alone, all together, and the end.
+/// Objects of a log: each change alone, all together, and the end.
 fn logs(folder: &Path) -> io::Result<()> {
-    let filter = || FilterText::parse(json!({"must": [{"key": "a", "match": {"value": 1}}]}).to_string());
-    let filter = || filter().map_err(io::Error::other);
     let uuid: PointId = format!("{:032x}", 7).parse().map_err(io::Error::other)?;
-    let ids = || Selection::Ids(vec![PointId::Num(1), uuid]);
-    let key = cairn_model::Path::parse("a.b[]").map_err(io::Error::other)?;
     let vectors = Vectors::from([
         (String::new(), Vector::Dense(vec![0.5, -1.0])),
         ("m".to_owned(), Vector::Multi { dim: 2, values: vec![1.0; 4] }),
         ("s".to_owned(), Vector::Sparse { indices: vec![1, 9], values: vec![1.0, 2.0] }),
     ]);
     let fields = payload(3).as_object().cloned().unwrap_or_default();
-    let point = cairn_model::Point { id: PointId::Num(3), vectors: vectors.clone(), payload: fields.clone() };
-    let operations = vec![
-        Operation::Upsert { points: vec![point], mode: UpdateMode::UpdateOnly, filter: Some(filter()?) },
-        Operation::Delete(Selection::Filter(filter()?)),
-        Operation::SetPayload { selection: ids(), payload: fields.clone(), key: Some(key.clone()) },
-        Operation::OverwritePayload { selection: ids(), payload: fields, key: None },
-        Operation::DeletePayload { selection: ids(), keys: vec![key] },
-        Operation::ClearPayload(ids()),
-        Operation::UpdateVectors { points: vec![(PointId::Num(1), vectors)], filter: None },
-        Operation::DeleteVectors { selection: ids(), names: vec![String::new(), "m".to_owned()] },
-    ];
-    let mut parts: Vec<Vec<Vec<Operation>>> = operations.iter().map(|one| vec![vec![one.clone()]]).collect();
-    parts.extend([vec![operations.clone(), operations], vec![]]);
+    let point = cairn_model::Point { id: PointId::Num(3), vectors, payload: fields };
+    let bare = cairn_model::Point { id: uuid, vectors: Vectors::new(), payload: Payload::default() };
+    let changes = vec![Change::Put(vec![point, bare]), Change::Remove(vec![PointId::Num(1), uuid])];
+    let mut parts: Vec<Vec<Vec<Change>>> = changes.iter().map(|one| vec![vec![one.clone()]]).collect();
+    parts.extend([vec![changes.clone(), changes], vec![]]);
     for (at, parts) in parts.into_iter().enumerate() {
         let parts = parts.into_iter().map(Into::into).collect();
         let frame = Frame { sequence: 5, nonce: 1, parts, ..Frame::default() };

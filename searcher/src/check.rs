@@ -2,79 +2,97 @@
 
 use std::io::{self, Write};
 
+use cairn_engine::fresh::Fresh;
 use cairn_model::{
-    CollectionSchema, Operation, Payload, PointId, Vector, Vectors,
+    CollectionSchema, Datatype, Operation, Payload, PointId, Vector, VectorKind, Vectors, is_shallow,
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX},
 };
-use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, no_vector};
 
-/// Checks all operations against every limit and against the schema.
+/// Checks all operations against every limit and against the schema, and makes one vector that is given where a point has several one of several.
 ///
 /// # Errors
-/// `Validation` for a limit, `Invalid` in Qdrant's words for what contradicts the schema, `Unsupported` for what would leave a point
-/// without its vector.
-pub fn check_operations(schema: &CollectionSchema, operations: &[Operation]) -> Result<()> {
-    operations.iter().try_for_each(|operation| {
-        check(schema, operation)?;
-        operation.validate().map_err(|error| Error::body(error.at, error.why))
+/// `Validation` for a limit, `Invalid` in Qdrant's words for what contradicts the schema.
+pub fn check_operations(schema: &CollectionSchema, operations: &mut [Operation]) -> Result<()> {
+    operations.iter_mut().try_for_each(|operation| {
+        fit(schema, operation)?;
+        operation.validate().map_err(|error| Error::body(error.at, error.why))?;
+        fit_datatypes(schema, operation)
     })
 }
 
-fn check(schema: &CollectionSchema, operation: &Operation) -> Result<()> {
+fn fit(schema: &CollectionSchema, operation: &mut Operation) -> Result<()> {
     match operation {
-        Operation::Upsert { points, .. } => points.iter().try_for_each(|point| {
-            vectors(schema, &point.vectors)?;
-            complete(schema, point.id, &point.vectors)?;
+        Operation::Upsert { points, .. } => points.iter_mut().try_for_each(|point| {
+            fit_vectors(schema, &mut point.vectors)?;
             payload(&point.payload)
         }),
-        Operation::UpdateVectors { points, .. } => points.iter().try_for_each(|(_, named)| vectors(schema, named)),
-        Operation::SetPayload { payload: new, .. } | Operation::OverwritePayload { payload: new, .. } => payload(new),
-        Operation::DeleteVectors { names, .. } => {
-            names.iter().try_for_each(|name| params(schema, name).map(|_| ()))?;
-            Err(Error::Unsupported("deleting the only vector of points".into()))
+        Operation::UpdateVectors { points, .. } => {
+            points.iter_mut().try_for_each(|(_, named)| fit_vectors(schema, named))
         }
+        Operation::SetPayload { payload: new, .. } | Operation::OverwritePayload { payload: new, .. } => payload(new),
+        Operation::DeleteVectors { names, .. } => names.iter().try_for_each(|name| kind(schema, name).map(|_| ())),
         Operation::Delete(_) | Operation::DeletePayload { .. } | Operation::ClearPayload(_) => Ok(()),
     }
 }
 
-/// How many dimensions a vector has.
-fn params(schema: &CollectionSchema, name: &str) -> Result<u32> {
-    match schema.vectors.get(name) {
-        Some(params) => Ok(params.size),
-        None => Err(Error::Invalid(format!("Not existing vector name error: {name}"))),
+fn kind<'a>(schema: &'a CollectionSchema, name: &str) -> Result<VectorKind<'a>> {
+    schema.kind(name).ok_or_else(|| no_vector(name))
+}
+
+fn fit_vectors(schema: &CollectionSchema, vectors: &mut Vectors) -> Result<()> {
+    vectors.iter_mut().try_for_each(|(name, vector)| fit_vector(kind(schema, name)?, vector))
+}
+
+fn fit_vector(kind: VectorKind<'_>, vector: &mut Vector) -> Result<()> {
+    let other = |what| Err(Error::Invalid(format!("Conversion between {what} and regular vectors failed")));
+    match (kind, &mut *vector) {
+        (VectorKind::Dense(params), Vector::Dense(values)) => dimension(params.size, values.len()),
+        (VectorKind::Multi(params), Vector::Multi { dim, .. }) => dimension(params.size, *dim as usize),
+        (VectorKind::Multi(params), Vector::Dense(values)) => {
+            dimension(params.size, values.len())?;
+            *vector = Vector::Multi { dim: params.size, values: std::mem::take(values) };
+            Ok(())
+        }
+        (VectorKind::Sparse(_), Vector::Sparse { .. }) => Ok(()),
+        (VectorKind::Dense(_) | VectorKind::Sparse(_), Vector::Multi { .. }) => other("multi"),
+        (VectorKind::Sparse(_), Vector::Dense(_))
+        | (VectorKind::Dense(_) | VectorKind::Multi(_), Vector::Sparse { .. }) => other("sparse"),
     }
 }
 
-fn vectors(schema: &CollectionSchema, vectors: &Vectors) -> Result<()> {
-    vectors.iter().try_for_each(|(name, vector)| {
-        let expected = params(schema, name)?;
-        match vector {
-            Vector::Dense(values) if values.len() == expected as usize => Ok(()),
-            Vector::Dense(values) => {
-                let got = values.len();
-                Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")))
-            }
-            Vector::Multi { .. } => Err(Error::Invalid("Conversion between multi and regular vectors failed".into())),
-            Vector::Sparse { .. } => Err(Error::Invalid("Conversion between sparse and regular vectors failed".into())),
-        }
-    })
+pub(crate) fn dimension(expected: u32, got: usize) -> Result<()> {
+    if got == expected as usize {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")))
 }
 
-/// Today every point has all vectors of its collection.
-fn complete(schema: &CollectionSchema, id: PointId, vectors: &Vectors) -> Result<()> {
-    match schema.vectors.keys().find(|name| !vectors.contains_key(*name)) {
-        None => Ok(()),
-        Some(name) => Err(Error::Invalid(format!(
-            "Point {id} has no vector `{name}`: this version of Cairn stores every vector of the collection with every point"
-        ))),
+/// Whether values fit their datatypes: only those of 32-bit floats always do. What reads the log is asked, which can refuse nothing any more once
+/// an operation is there.
+fn fit_datatypes(schema: &CollectionSchema, operation: &Operation) -> Result<()> {
+    if schema.vectors.values().all(|params| params.datatype == Datatype::Float32) {
+        return Ok(());
+    }
+    let mut judge = Fresh::new(schema);
+    let mut fits = |id: PointId, vectors: &Vectors| {
+        let put = judge.put(id, 0, vectors, Payload::default());
+        put.map_err(|error| Error::Invalid(format!("point {id}: {error}")))
+    };
+    match operation {
+        Operation::Upsert { points, .. } => points.iter().try_for_each(|point| fits(point.id, &point.vectors)),
+        Operation::UpdateVectors { points, .. } => points.iter().try_for_each(|(id, vectors)| fits(*id, vectors)),
+        _ => Ok(()),
     }
 }
 
 /// What a log object can hold of one payload.
-fn payload(payload: &Payload) -> Result<()> {
-    if !payload.values().all(|value| is_shallow(value, PAYLOAD_DEPTH_MAX)) {
+///
+/// # Errors
+/// `Validation` when it is too deep or too long.
+pub(crate) fn payload(payload: &Payload) -> Result<()> {
+    if !is_shallow(payload) {
         return Err(Error::body("payload", format!("nested deeper than {PAYLOAD_DEPTH_MAX}")));
     }
     let mut bytes = Count(0);
@@ -84,15 +102,6 @@ fn payload(payload: &Payload) -> Result<()> {
         return Err(Error::body("payload", why));
     }
     Ok(())
-}
-
-fn is_shallow(value: &Value, depth_max: usize) -> bool {
-    match (value, depth_max.checked_sub(1)) {
-        (Value::Array(_) | Value::Object(_), None) => false,
-        (Value::Array(values), Some(left)) => values.iter().all(|value| is_shallow(value, left)),
-        (Value::Object(map), Some(left)) => map.values().all(|value| is_shallow(value, left)),
-        _ => true,
-    }
 }
 
 /// Counts what is written into it.
@@ -111,8 +120,11 @@ impl Write for Count {
 
 #[cfg(test)]
 mod tests {
-    use cairn_model::{Distance, FilterText, Point, Selection, UpdateMode, VectorParams};
-    use serde_json::json;
+    use cairn_model::{
+        Comparator, Distance, FilterText, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode,
+        VectorParams,
+    };
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -125,48 +137,113 @@ mod tests {
         Vectors::from([(name.to_owned(), vector)])
     }
 
-    fn checked(operation: Operation) -> std::result::Result<(), String> {
-        let schema = CollectionSchema::single("a", VectorParams::new(2, Distance::Dot), 1);
-        check_operations(&schema, &[operation]).map_err(|error| error.to_string())
+    /// A collection of all kinds of vectors.
+    fn schema() -> CollectionSchema {
+        let mut schema = CollectionSchema::single("a", VectorParams::new(2, Distance::Dot), 1);
+        let mut more = |name: &str, params: VectorParams| {
+            schema.vectors.insert(name.to_owned(), params);
+        };
+        more("bytes", VectorParams { datatype: Datatype::Uint8, ..VectorParams::new(2, Distance::Dot) });
+        more("half", VectorParams { datatype: Datatype::Float16, ..VectorParams::new(2, Distance::Dot) });
+        let multivector = Some(MultivectorConfig { comparator: Comparator::MaxSim });
+        more("rows", VectorParams { multivector, ..VectorParams::new(2, Distance::Cosine) });
+        schema.sparse_vectors.insert("s".into(), SparseVectorParams::default());
+        schema
+    }
+
+    fn checked(mut operation: Operation) -> std::result::Result<Operation, String> {
+        let done = check_operations(&schema(), std::slice::from_mut(&mut operation));
+        done.map(|()| operation).map_err(|error| error.to_string())
+    }
+
+    fn dense(values: &[f32]) -> Vector {
+        Vector::Dense(values.to_vec())
     }
 
     #[test]
     fn vectors_are_held_against_the_schema_in_qdrants_words() {
-        let good = || named("a", Vector::Dense(vec![1.0, 2.0]));
-        assert_eq!(checked(upsert(good(), Payload::default())), Ok(()));
-        let sparse = Vector::Sparse { indices: vec![1], values: vec![1.0] };
+        let multi = |dim, values: &[f32]| Vector::Multi { dim, values: values.to_vec() };
+        let sparse = |indices: &[u32]| Vector::Sparse { indices: indices.to_vec(), values: vec![1.0; indices.len()] };
         for (vectors, message) in [
-            (named("a", Vector::Dense(vec![1.0])), "Wrong input: Vector dimension error: expected dim: 2, got 1"),
-            (named("a", Vector::Dense(vec![])), "Wrong input: Vector dimension error: expected dim: 2, got 0"),
-            (named("x", Vector::Dense(vec![1.0, 2.0])), "Wrong input: Not existing vector name error: x"),
-            (named("", Vector::Dense(vec![1.0, 2.0])), "Wrong input: Not existing vector name error: "),
+            (named("a", dense(&[1.0])), "Wrong input: Vector dimension error: expected dim: 2, got 1"),
+            (named("a", dense(&[])), "Wrong input: Vector dimension error: expected dim: 2, got 0"),
+            (named("x", dense(&[1.0, 2.0])), "Wrong input: Not existing vector name error: x"),
+            (named("", dense(&[1.0, 2.0])), "Wrong input: Not existing vector name error: "),
+            (named("a", multi(2, &[1.0; 4])), "Wrong input: Conversion between multi and regular vectors failed"),
+            (named("s", multi(2, &[1.0; 4])), "Wrong input: Conversion between multi and regular vectors failed"),
+            (named("a", sparse(&[1])), "Wrong input: Conversion between sparse and regular vectors failed"),
+            (named("rows", sparse(&[1])), "Wrong input: Conversion between sparse and regular vectors failed"),
+            (named("s", dense(&[1.0, 2.0])), "Wrong input: Conversion between sparse and regular vectors failed"),
+            (named("rows", multi(3, &[1.0; 6])), "Wrong input: Vector dimension error: expected dim: 2, got 3"),
+            (named("rows", dense(&[1.0; 3])), "Wrong input: Vector dimension error: expected dim: 2, got 3"),
+            (named("rows", multi(0, &[])), "Wrong input: Vector dimension error: expected dim: 2, got 0"),
             (
-                named("a", Vector::Multi { dim: 2, values: vec![1.0; 4] }),
-                "Wrong input: Conversion between multi and regular vectors failed",
-            ),
-            (named("a", sparse), "Wrong input: Conversion between sparse and regular vectors failed"),
-            (
-                named("a", Vector::Dense(vec![1.0, f32::NAN])),
+                named("a", dense(&[1.0, f32::NAN])),
                 "Validation error in JSON body: [point 7, vector 'a': every value must be a finite number]",
+            ),
+            (
+                named("s", sparse(&[3, 3])),
+                "Validation error in JSON body: [point 7, vector 's': indices must be unique, and ascend]",
             ),
         ] {
             assert_eq!(checked(upsert(vectors.clone(), Payload::default())), Err(message.to_owned()));
             let change = Operation::UpdateVectors { points: vec![(PointId::Num(7), vectors)], filter: None };
             assert_eq!(checked(change), Err(message.to_owned()));
         }
-        let error = checked(upsert(Vectors::new(), Payload::default())).unwrap_err();
-        assert!(error.starts_with("Wrong input: Point 7 has no vector `a`: "), "{error}");
-        let nothing = Operation::UpdateVectors { points: vec![(PointId::Num(7), Vectors::new())], filter: None };
-        assert_eq!(checked(nothing), Ok(()));
     }
 
     #[test]
-    fn a_point_keeps_its_only_vector() {
+    fn a_point_may_lack_any_vector() {
+        let all = Vectors::from([
+            ("a".to_owned(), dense(&[1.0, 2.0])),
+            ("bytes".to_owned(), dense(&[0.0, 255.0])),
+            ("half".to_owned(), dense(&[0.1, 65_504.0])),
+            ("rows".to_owned(), Vector::Multi { dim: 2, values: vec![1.0; 6] }),
+            ("s".to_owned(), Vector::Sparse { indices: vec![], values: vec![] }),
+        ]);
+        let some =
+            (0..=all.len()).map(|n| all.iter().take(n).map(|(k, v)| (k.clone(), v.clone())).collect::<Vectors>());
+        for vectors in some {
+            let operation = upsert(vectors.clone(), Payload::default());
+            assert_eq!(checked(operation.clone()), Ok(operation));
+            let change = Operation::UpdateVectors { points: vec![(PointId::Num(7), vectors)], filter: None };
+            assert_eq!(checked(change.clone()), Ok(change));
+        }
+    }
+
+    #[test]
+    fn one_vector_where_there_may_be_several_is_the_only_row() {
+        let rows = Vector::Multi { dim: 2, values: vec![1.0, 2.0] };
+        let given = |vector| upsert(named("rows", vector), Payload::default());
+        assert_eq!(checked(given(dense(&[1.0, 2.0]))), Ok(given(rows)));
+    }
+
+    #[test]
+    fn what_its_datatype_cannot_hold_never_reaches_the_log() {
+        for (name, value, why) in [
+            ("bytes", 256.0, "element 1 is 256, not a uint8"),
+            ("bytes", -1.0, "element 1 is -1, not a uint8"),
+            ("bytes", 0.5, "element 1 is 0.5, not a uint8"),
+            ("half", 70_000.0, "element 1 is 70000, beyond float16"),
+        ] {
+            let vectors = || named(name, dense(&[1.0, value]));
+            let change = Operation::UpdateVectors { points: vec![(PointId::Num(7), vectors())], filter: None };
+            for operation in [upsert(vectors(), Payload::default()), change] {
+                let error = checked(operation).unwrap_err();
+                assert!(error.starts_with("Wrong input: point 7: ") && error.contains(why), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_are_deleted_by_names_that_there_are() {
         let all = || Selection::Filter(FilterText::parse("{}").unwrap());
         let drop = |name: &str| checked(Operation::DeleteVectors { selection: all(), names: vec![name.to_owned()] });
         assert_eq!(drop("x").unwrap_err(), "Wrong input: Not existing vector name error: x");
-        assert!(drop("a").unwrap_err().contains("deleting the only vector of points is not supported yet"));
-        assert_eq!(checked(Operation::Delete(all())), Ok(()));
+        for (name, _) in schema().kinds() {
+            assert!(drop(name).is_ok(), "{name}");
+        }
+        assert!(checked(Operation::Delete(all())).is_ok());
     }
 
     #[test]
@@ -175,8 +252,8 @@ mod tests {
         let with = |value: Value| {
             let payload = Payload::from_iter([("k".to_owned(), value)]);
             let set = Operation::SetPayload { selection: Selection::Ids(vec![]), payload: payload.clone(), key: None };
-            let set = checked(set);
-            assert_eq!(set, checked(upsert(named("a", Vector::Dense(vec![1.0, 2.0])), payload)));
+            let set = checked(set).map(|_| ());
+            assert_eq!(set, checked(upsert(named("a", dense(&[1.0, 2.0])), payload)).map(|_| ()));
             set
         };
         assert_eq!(with(nested(PAYLOAD_DEPTH_MAX)), Ok(()));

@@ -53,6 +53,9 @@ pub enum Error {
     /// There is no such point, and the query was to be near it.
     #[error("Not found: No point with id {0} found")]
     NoPoint(PointId),
+    /// There is such a point, but it lacks the vector that the query was to be near.
+    #[error("Not found: Vector with name {0:?} for point not found")]
+    NoVector(String),
     /// There is no such point, and it was to be shown.
     #[error("Not found: Point with id {0} does not exists!")]
     NoRecord(PointId),
@@ -112,6 +115,11 @@ pub struct Absent {
     pub ranges: Vec<Range<u64>>,
 }
 
+/// A vector's name that a collection does not have.
+pub(crate) fn no_vector(name: &str) -> Error {
+    Error::Invalid(format!("Not existing vector name error: {name}"))
+}
+
 /// All values, or the first error; or, where nothing is wrong but bytes are missing, all that are.
 pub(crate) fn gather<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     let (mut values, mut absent) = (Vec::with_capacity(results.len()), Vec::new());
@@ -169,9 +177,12 @@ impl Kind for Error {
                 ErrorKind::Invalid
             }
             Self::Unsupported(_) | Self::Later(_) => ErrorKind::Unsupported,
-            Self::NoCollection(_) | Self::NoAlias(_) | Self::NoPast(_) | Self::NoPoint(_) | Self::NoRecord(_) => {
-                ErrorKind::NotFound
-            }
+            Self::NoCollection(_)
+            | Self::NoAlias(_)
+            | Self::NoPast(_)
+            | Self::NoPoint(_)
+            | Self::NoVector(_)
+            | Self::NoRecord(_) => ErrorKind::NotFound,
             Self::Exists(_) | Self::AliasExists(_) => ErrorKind::Conflict,
             Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Segment { source, .. } => source.kind(),

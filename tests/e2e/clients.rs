@@ -51,6 +51,12 @@ fn qdrant_client_writes_what_its_local_mode_would() {
 
 #[test]
 #[ignore = "needs qdrant-client: run tests/run"]
+fn qdrant_client_writes_vectors_of_all_kinds() {
+    on_an_empty_store("vectors.py", &["--api-key", "granite", "--indexer-every", "1", "--indexer-age", "0"]);
+}
+
+#[test]
+#[ignore = "needs qdrant-client: run tests/run"]
 fn qdrant_client_changes_collections_indexes_and_aliases() {
     on_an_empty_store("updates.py", &["--api-key", "granite"]);
 }

@@ -29,3 +29,4 @@ mod pressure;
 mod quantization;
 mod recall;
 mod shards;
+mod vectors;

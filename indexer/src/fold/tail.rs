@@ -6,7 +6,7 @@ use std::{
 };
 
 use cairn_engine::fresh::Fresh;
-use cairn_model::{CollectionSchema, Operation, Selection};
+use cairn_model::{Change, CollectionSchema};
 use cairn_storage::{
     Catalog, Collection, Manifest,
     catalog::ManifestPosition,
@@ -50,16 +50,11 @@ pub(super) async fn read(
 
 impl Tail {
     pub(super) fn amount(&self) -> Amount {
-        let operations = self.frames.iter().flat_map(|frame| &frame.parts).flat_map(|part| part.iter());
-        let points = operations.map(|operation| match operation {
-            Operation::Upsert { points, .. } => points.len() as u64,
-            Operation::Delete(Selection::Ids(ids)) => ids.len() as u64,
-            _ => 0,
-        });
+        let changes = self.frames.iter().flat_map(|frame| &frame.parts).flat_map(|part| part.iter());
         Amount {
             frames: self.frames.len(),
             bytes: self.frames.iter().map(|frame| frame.body_bytes).sum(),
-            points: points.sum(),
+            points: changes.map(|change| Change::len(change) as u64).sum(),
         }
     }
 
@@ -87,12 +82,12 @@ impl Tail {
     /// The newest version of every point. Computes.
     ///
     /// # Errors
-    /// [`Error::Engine`] for an operation that should have been computed before it was written, or a point that does not fit the schema.
+    /// [`Error::Engine`] for a point that does not fit the schema.
     pub(super) fn points(&self, schema: &CollectionSchema) -> Result<Fresh> {
         let mut fresh = Fresh::new(schema);
         for frame in &self.frames {
-            for operation in frame.parts.iter().flat_map(|part| part.iter()) {
-                fresh.apply(frame.sequence, operation).map_err(Error::from)?;
+            for change in frame.parts.iter().flat_map(|part| part.iter()) {
+                fresh.apply(frame.sequence, change).map_err(Error::from)?;
             }
         }
         Ok(fresh)

@@ -1,7 +1,7 @@
 //! What was written moves into segments: nothing is lost and nothing is there twice, whoever comes first and wherever it dies.
 
 use cairn_engine::{fresh::Fresh, segment::decode_dead};
-use cairn_model::{ErrorKind, Kind as _, Operation, Partition, Point, Selection, UpdateMode, Vector, Vectors};
+use cairn_model::{Change, ErrorKind, Kind as _, Partition, Point, Vector, Vectors};
 use cairn_storage::{
     Collection,
     catalog::ManifestPosition,
@@ -74,8 +74,7 @@ async fn write(catalog: &Catalog, model: &mut Model, (puts, seed): (&[usize], us
         if points.is_empty() && ids.is_empty() {
             continue;
         }
-        let upsert = Operation::Upsert { points, mode: UpdateMode::Upsert, filter: None };
-        let part = Part::new(vec![upsert, Operation::Delete(Selection::Ids(ids))]).unwrap();
+        let part = Part::new(vec![Change::Put(points), Change::Remove(ids)]).unwrap();
         log(catalog, &collection, shard).append(part).await.unwrap();
     }
     for row in puts {
@@ -96,8 +95,8 @@ async fn found(place: &Place) -> (Model, usize) {
         log.fold(manifest.log_position, tokio::time::Instant::now());
         let mut fresh = Fresh::new(&collection.doc.schema);
         for frame in log.refresh().await.unwrap().since(manifest.log_position).unwrap() {
-            for operation in frame.parts.iter().flat_map(|part| part.iter()) {
-                fresh.apply(frame.sequence, operation).unwrap();
+            for change in frame.parts.iter().flat_map(|part| part.iter()) {
+                fresh.apply(frame.sequence, change).unwrap();
             }
         }
         for entry in &manifest.segments {

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use super::{
     collection::{HnswDiff, OptimizersDiff, QuantizationInput},
     field::{Ignored, Later},
+    sparse::SparseVectorInput,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, no_vector};
 
 /// Body of `PATCH /collections/{name}`.
 #[derive(Debug, Default, Deserialize)]
@@ -30,8 +31,8 @@ pub struct UpdateCollection {
     pub params: Option<ParamsDiff>,
     /// Ignored.
     pub optimizers_config: Option<OptimizersDiff>,
-    /// Not supported yet.
-    pub sparse_vectors: Later,
+    /// Changes of single sparse vectors, by name.
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorInput>>,
     /// Not supported yet.
     pub strict_mode_config: Later,
 }
@@ -85,7 +86,6 @@ impl UpdateCollection {
     /// # Errors
     /// Names the field that is out of range or not supported.
     pub fn check(self) -> Result<Self> {
-        self.sparse_vectors.refuse("sparse_vectors")?;
         self.strict_mode_config.refuse("strict_mode_config")?;
         let params = self.params.as_ref();
         for (field, value) in [
@@ -112,7 +112,7 @@ impl UpdateCollection {
         }
         for (name, diff) in self.vectors.iter().flatten() {
             let Some(params) = schema.vectors.get_mut(name) else {
-                return Err(Error::Invalid(format!("Not existing vector name error: {name}")));
+                return Err(no_vector(name));
             };
             params.hnsw = HnswDiff::over(diff.hnsw_config, params.hnsw);
             match diff.quantization_config {
@@ -124,6 +124,10 @@ impl UpdateCollection {
                     schema.vector_quantization.insert(name.clone(), quantization);
                 }
             }
+        }
+        for (name, diff) in self.sparse_vectors.iter().flatten() {
+            let params = schema.sparse_vectors.get_mut(name).ok_or_else(|| no_vector(name))?;
+            *params = diff.over(*params);
         }
         if let Some(notes) = &self.metadata {
             let metadata = schema.metadata.get_or_insert_default();
@@ -153,7 +157,7 @@ impl CreateIndex {
 
 #[cfg(test)]
 mod tests {
-    use cairn_model::{Distance, PayloadType, Quantization, VectorParams};
+    use cairn_model::{Distance, PayloadType, Quantization, SparseVectorParams, VectorParams};
     use serde_json::{Value, json};
 
     use super::*;
@@ -197,6 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn every_vector_changes_by_its_name() {
+        let mut many = schema();
+        many.vectors.insert("b".into(), VectorParams::new(3, Distance::Euclid));
+        let mut changed = many.clone();
+        let change = r#"{"vectors": {"a": {"hnsw_config": {"m": 32}}, "b": {"hnsw_config": {"m": 8},
+            "quantization_config": {"binary": {}}}}, "sparse_vectors": {"s": {"modifier": "idf", "index": {"on_disk": true}}}}"#;
+        let change = parse::<UpdateCollection>(change.as_bytes()).unwrap();
+        assert!(change.apply(&mut changed).is_err(), "there is no such sparse vector");
+        changed = many.clone();
+        changed.sparse_vectors.insert("s".into(), SparseVectorParams::default());
+        change.apply(&mut changed).unwrap();
+        assert_eq!((changed.vectors["a"].hnsw.m, changed.vectors["b"].hnsw.m), (32, 8));
+        assert_eq!(changed.vector_quantization.keys().collect::<Vec<_>>(), ["b"]);
+        let sparse = changed.sparse_vectors["s"];
+        assert_eq!((sparse.modifier, sparse.index.unwrap().on_disk), (Some(cairn_model::Modifier::Idf), Some(true)));
+    }
+
+    #[test]
     fn metadata_is_merged() {
         let metadata = |changes: &[&str]| amended(changes).unwrap().metadata.map(Value::Object);
         assert_eq!(metadata(&[r#"{"metadata": null}"#]), None);
@@ -213,7 +235,9 @@ mod tests {
             (r#"{"vectors": {"a": {"size": 3}}}"#, "unknown field `size`"),
             (r#"{"colour": 1}"#, "unknown field `colour`"),
             (r#"{"params": {"replication_factor": 0}}"#, "[params.replication_factor: value 0 invalid"),
-            (r#"{"sparse_vectors": {"s": {}}}"#, "`sparse_vectors` is not supported yet"),
+            (r#"{"sparse_vectors": {"a": {}}}"#, "Wrong input: Not existing vector name error: a"),
+            (r#"{"vectors": {"s": {}}}"#, "Wrong input: Not existing vector name error: s"),
+            (r#"{"sparse_vectors": {"s": {"modifier": "tfidf"}}}"#, "unknown variant `tfidf`"),
             (r#"{"strict_mode_config": {"enabled": true}}"#, "`strict_mode_config` is not supported yet"),
             (r#"{"quantization_config": {"scalar": {}}}"#, "missing field `type`"),
         ] {

@@ -11,7 +11,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use cairn_model::{
-    CollectionSchema, Datatype, Distance, HnswConfig, Partition, Payload, Preset, Quantization, VectorParams,
+    CollectionSchema, Datatype, Distance, HnswConfig, MultivectorConfig, Partition, Payload, Preset, Quantization,
+    SparseVectorParams, VectorParams,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -19,14 +20,17 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::field::{Ignored, Later};
+use super::{
+    field::{Ignored, Later},
+    sparse::SparseVectorInput,
+};
 use crate::error::{Error, Result};
 
 /// Body of `PUT /collections/{name}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CreateCollection {
-    /// The vectors.
+    /// The vectors that are not sparse; there need not be any.
     pub vectors: VectorsInput,
     /// Hash partitions.
     pub shard_number: Option<u32>,
@@ -48,8 +52,8 @@ pub struct CreateCollection {
     pub quantization_config: QuantizationInput,
     /// `auto` only.
     pub sharding_method: Option<String>,
-    /// Not supported yet.
-    pub sparse_vectors: Later,
+    /// The sparse vectors, by name.
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorInput>>,
     /// Not supported yet.
     pub strict_mode_config: Later,
     /// Kept, and shown again.
@@ -85,9 +89,8 @@ pub struct VectorInput {
     /// Ignored.
     #[serde(default)]
     pub memory: Ignored,
-    /// Not supported yet.
-    #[serde(default)]
-    pub multivector_config: Later,
+    /// For several vectors a point under the name.
+    pub multivector_config: Option<MultivectorConfig>,
 }
 
 /// Cairn's own settings of one vector.
@@ -228,7 +231,6 @@ impl CreateCollection {
     /// # Errors
     /// Names the field that is out of range or not supported.
     pub fn check(self) -> Result<CollectionSchema> {
-        self.sparse_vectors.refuse("sparse_vectors")?;
         self.strict_mode_config.refuse("strict_mode_config")?;
         self.init_from.refuse("init_from")?;
         if let Some(method) = self.sharding_method.filter(|method| method != "auto") {
@@ -246,13 +248,12 @@ impl CreateCollection {
         let mut vectors = BTreeMap::new();
         let mut vector_quantization = BTreeMap::new();
         for (name, input) in self.vectors.0 {
-            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
-            input.multivector_config.refuse(&format!("{at}.multivector_config"))?;
             let own = input.cairn.unwrap_or_default();
             let params = VectorParams {
                 originals: own.originals.unwrap_or(true),
                 preset: own.preset.unwrap_or_default(),
                 datatype: input.datatype.unwrap_or_default(),
+                multivector: input.multivector_config,
                 hnsw: HnswDiff::over(input.hnsw_config, hnsw),
                 // The schema's own check says what the range is; any size beyond 32 bits is beyond it.
                 ..VectorParams::new(u32::try_from(input.size).unwrap_or(u32::MAX), input.distance)
@@ -262,9 +263,11 @@ impl CreateCollection {
             }
             vectors.insert(name, params);
         }
+        let declared = self.sparse_vectors.into_iter().flatten();
+        let sparse_vectors = declared.map(|(name, input)| (name, input.over(SparseVectorParams::default()))).collect();
         let schema = CollectionSchema {
             vectors,
-            sparse_vectors: BTreeMap::new(),
+            sparse_vectors,
             shard_count: self.shard_number.unwrap_or(1),
             partition: Partition::Hash,
             quantization: self.quantization_config.0,
@@ -308,6 +311,20 @@ mod tests {
         assert_eq!(unnamed, plain);
         let tricky = create(r#"{"vectors": {"size": {"size": 4, "distance": "Cosine"}}, "shard_number": 3}"#).unwrap();
         assert_eq!((tricky.only_vector().unwrap().0, tricky.shard_count), ("size", 3));
+        let none = CollectionSchema { vectors: BTreeMap::new(), ..plain.clone() };
+        for json in ["{}", r#"{"vectors": {}}"#, r#"{"vectors": null, "sparse_vectors": null}"#] {
+            assert_eq!(create(json).unwrap(), none, "{json}");
+        }
+        let many = create(
+            r#"{"vectors": {"": {"size": 4, "distance": "Dot"}, "a": {"size": 3, "distance": "Cosine", "datatype": "uint8",
+            "multivector_config": {"comparator": "max_sim"}}}, "sparse_vectors": {"s": {}, "t": {"modifier": "idf"}}}"#,
+        );
+        let many = many.unwrap();
+        assert_eq!(many.vectors[""], plain.vectors[""]);
+        let a = &many.vectors["a"];
+        assert_eq!((a.size, a.datatype, a.multivector.is_some()), (3, Datatype::Uint8, true));
+        assert_eq!(many.sparse_vectors["s"], SparseVectorParams::default());
+        assert_eq!(many.sparse_vectors["t"].modifier, Some(cairn_model::Modifier::Idf));
     }
 
     #[test]
@@ -323,10 +340,6 @@ mod tests {
     fn mistakes_are_named() {
         for (json, message) in [
             (
-                "{}",
-                "Validation error in JSON body: [vectors: this version stores exactly one vector per point, 0 were declared]",
-            ),
-            (
                 r#"{"vectors": {"size": 0, "distance": "Dot"}}"#,
                 "[vectors.size: value 0 invalid, must be from 1 to 65536]",
             ),
@@ -338,17 +351,26 @@ mod tests {
             (r#"{"vectors": {"size": 4, "distance": "Hamming"}}"#, "unknown variant `Hamming`"),
             (r#"{"vectors": {"size": 4, "distance": "Dot", "colour": 1}}"#, "vectors: unknown field `colour`"),
             (
-                r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}, "b": {"size": 4, "distance": "Dot"}}}"#,
-                "2 were declared",
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {"a": {}}}"#,
+                "[sparse_vectors.a: there is a dense vector of this name]",
             ),
+            (
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}, "b": {"size": 0, "distance": "Dot"}}}"#,
+                "[vectors.b.size: value 0 invalid",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "avg_sim"}}}"#,
+                "unknown variant `avg_sim`, expected `max_sim`",
+            ),
+            (r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {}}}"#, "missing field `comparator`"),
             (r#"{"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 0}"#, "[shard_number: value 0 invalid"),
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot"}, "hnsw_config": {"m": 0}}"#,
                 "[vectors.hnsw_config.m: value 0",
             ),
             (
-                r#"{"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"s": {}}}"#,
-                "`sparse_vectors` is not supported yet",
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"s": {"size": 4}}}"#,
+                "unknown field `size`",
             ),
             (r#"{"vectors": {"size": 4, "distance": "Dot"}, "wal_config": {"x": 1}}"#, "unknown field `x`"),
             (r#"{"vectors": {"size": 4, "distance": "Dot"}, "replication_factor": 0}"#, "[replication_factor: value 0"),

@@ -1,6 +1,6 @@
 //! `GET /collections/{name}`: a collection as Qdrant's clients expect to see it.
 
-use cairn_model::{CollectionSchema, Datatype, PayloadIndex, Quantization, VectorParams};
+use cairn_model::{CollectionSchema, Datatype, HnswConfig, PayloadIndex, VectorKind, VectorParams};
 use cairn_storage::Collection;
 use serde_json::{Map, Value, json};
 
@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 pub fn collection_info(collection: &Collection, points: u64) -> Value {
     let schema = &collection.doc.schema;
     let segments: usize = collection.manifests.iter().map(|manifest| manifest.segments.len()).sum();
-    let hnsw = schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default();
-    let own: Map<String, Value> = schema.vectors.iter().map(|(name, params)| (name.clone(), cairn(params))).collect();
+    let hnsw = common_hnsw(schema);
+    let own: Map<String, Value> = schema.kinds().map(|(name, kind)| (name.to_owned(), cairn(kind))).collect();
     let mut shown = json!({
         "status": "green",
         "optimizer_status": "ok",
@@ -48,6 +48,9 @@ pub fn collection_info(collection: &Collection, points: u64) -> Value {
         "payload_schema": payload_schema(schema, points),
         "cairn": {"vectors": own, "generation": collection.doc.generation},
     });
+    if !schema.sparse_vectors.is_empty() {
+        shown["config"]["params"]["sparse_vectors"] = json!(schema.sparse_vectors);
+    }
     if let Some(metadata) = &schema.metadata {
         shown["config"]["metadata"] = json!(metadata);
     }
@@ -74,34 +77,46 @@ fn payload_schema(schema: &CollectionSchema, points: u64) -> Map<String, Value> 
 const SERVED_BY: &str = "quantization_config is kept as declared; every kind is served by Cairn's own codec, a rotated \
     8-bit code per dimension in two planes of 4 bits, whose high plane is searched and whose full code rescores";
 
+/// Graph settings of the collection: those of its first vector. Vectors that have others show them.
+fn common_hnsw(schema: &CollectionSchema) -> HnswConfig {
+    schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default()
+}
+
 /// What Qdrant has no word for, by vector.
-fn cairn(params: &VectorParams) -> Value {
-    let codec = if params.coded() { "rotated 8-bit code in two planes of 4 bits" } else { "none" };
-    json!({"originals": params.originals, "preset": params.preset, "codec": codec})
+fn cairn(kind: VectorKind<'_>) -> Value {
+    match kind {
+        VectorKind::Dense(params) | VectorKind::Multi(params) => {
+            let codec = if params.coded() { "rotated 8-bit code in two planes of 4 bits" } else { "none" };
+            json!({"originals": params.originals, "preset": params.preset, "codec": codec})
+        }
+        VectorKind::Sparse(_) => json!({"originals": true, "codec": "none"}),
+    }
 }
 
 /// One vector without a name is shown bare, as clients that declared it so expect.
 fn vectors(schema: &CollectionSchema) -> Value {
-    match schema.only_vector() {
-        Ok(("", params)) => vector(params, schema.vector_quantization.get("")),
-        _ => {
-            let named = |(name, params): (&String, &VectorParams)| {
-                (name.clone(), vector(params, schema.vector_quantization.get(name)))
-            };
-            Value::Object(schema.vectors.iter().map(named).collect())
-        }
+    let shown = |(name, params): (&String, &VectorParams)| (name.clone(), vector(schema, name, params));
+    match schema.vectors.first_key_value() {
+        Some((name, params)) if name.is_empty() && schema.vectors.len() == 1 => vector(schema, name, params),
+        _ => Value::Object(schema.vectors.iter().map(shown).collect()),
     }
 }
 
-fn vector(params: &VectorParams, quantization: Option<&Quantization>) -> Value {
+fn vector(schema: &CollectionSchema, name: &str, params: &VectorParams) -> Value {
     let mut shown = Map::new();
     shown.insert("size".into(), json!(params.size));
     shown.insert("distance".into(), json!(params.distance));
+    if params.hnsw != common_hnsw(schema) {
+        shown.insert("hnsw_config".into(), json!(params.hnsw));
+    }
+    if let Some(quantization) = schema.vector_quantization.get(name) {
+        shown.insert("quantization_config".into(), json!(quantization));
+    }
     if params.datatype != Datatype::Float32 {
         shown.insert("datatype".into(), json!(params.datatype));
     }
-    if let Some(quantization) = quantization {
-        shown.insert("quantization_config".into(), json!(quantization));
+    if let Some(multivector) = params.multivector {
+        shown.insert("multivector_config".into(), json!(multivector));
     }
     Value::Object(shown)
 }

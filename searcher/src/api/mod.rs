@@ -17,6 +17,7 @@ pub mod points;
 pub mod query;
 pub mod route;
 pub mod selector;
+mod sparse;
 pub mod update;
 pub mod vector;
 

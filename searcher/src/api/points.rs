@@ -19,14 +19,19 @@ use crate::{
 /// Points of a page that does not say how many.
 const PAGE_DEFAULT: usize = 10;
 
-/// The vectors of a point: a bare one when it is the unnamed one and no other is shown, else an object of names.
+/// The vectors of a point: a bare one when it is the unnamed one and no other is shown, else an object of names. A sparse one is never bare: its own
+/// object would look like one of names.
 #[derive(Debug)]
 pub struct VectorsBody<'a>(&'a Vectors);
 
 impl Serialize for VectorsBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         match self.0.first_key_value() {
-            Some((name, vector)) if name.is_empty() && self.0.len() == 1 => VectorBody(vector).serialize(serializer),
+            Some((name, vector))
+                if name.is_empty() && self.0.len() == 1 && !matches!(vector, Vector::Sparse { .. }) =>
+            {
+                VectorBody(vector).serialize(serializer)
+            }
             _ => serializer.collect_map(self.0.iter().map(|(name, vector)| (name, VectorBody(vector)))),
         }
     }

@@ -77,7 +77,12 @@ pub(super) fn status(error: &Error) -> u16 {
         | Error::Parameters(_)
         | Error::Unsupported(_)
         | Error::AliasExists(_) => 400,
-        Error::NoCollection(_) | Error::NoAlias(_) | Error::NoPast(_) | Error::NoPoint(_) | Error::NoRecord(_) => 404,
+        Error::NoCollection(_)
+        | Error::NoAlias(_)
+        | Error::NoPast(_)
+        | Error::NoPoint(_)
+        | Error::NoVector(_)
+        | Error::NoRecord(_) => 404,
         Error::Cancelled => 408,
         Error::Exists(_) => 409,
         Error::TooLarge(_) => 413,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cairn_engine::segment::decode_dead;
-use cairn_model::{Operation, PointId, Selection};
+use cairn_model::{Change, PointId};
 use cairn_storage::log::Frame;
 use roaring::RoaringBitmap;
 
@@ -74,13 +74,5 @@ impl Masks {
 
 /// All ids that these objects of a log write or remove.
 fn written(frames: &[Arc<Frame>]) -> impl Iterator<Item = PointId> + '_ {
-    let operations = frames.iter().flat_map(|frame| &frame.parts).flat_map(|operations| operations.iter());
-    operations.flat_map(|operation| {
-        let (points, ids) = match operation {
-            Operation::Upsert { points, .. } => (points.as_slice(), [].as_slice()),
-            Operation::Delete(Selection::Ids(ids)) => ([].as_slice(), ids.as_slice()),
-            _ => ([].as_slice(), [].as_slice()),
-        };
-        points.iter().map(|point| point.id).chain(ids.iter().copied())
-    })
+    frames.iter().flat_map(|frame| &frame.parts).flat_map(|changes| changes.iter()).flat_map(Change::ids)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use cairn_engine::payload;
 use cairn_model::{
-    Filter, FilterText, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits::IDS_MAX,
+    Change, Filter, FilterText, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits::IDS_MAX,
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     payloads::{merge, merge_at, remove, replace_at},
 };
 use crate::{
+    check,
     error::{Error, Result},
     request::Record,
     searcher::{Call, Searcher},
@@ -29,7 +30,7 @@ pub(crate) async fn resolved(
     call: &Call<'_>,
     (at, shard): (&Arc<Seen>, u32),
     operations: &[Operation],
-) -> Result<Vec<Operation>> {
+) -> Result<Vec<Change>> {
     let mut state = State { searcher, call, at, shard, known: BTreeMap::new(), changed: BTreeSet::new() };
     for operation in operations {
         state.carry_out(operation).await?;
@@ -132,6 +133,8 @@ impl State<'_> {
             let before = point.clone();
             change(&mut point);
             if point != before {
+                // What is put must be no larger or deeper than what may be written at once: nobody could read the log else.
+                check::payload(&point.payload)?;
                 self.set(id, Some(point));
             }
         }
@@ -171,8 +174,8 @@ impl State<'_> {
         Ok(ids)
     }
 
-    /// What is to be put, at most so many points to an operation as one may have.
-    fn changes(mut self) -> Vec<Operation> {
+    /// What is to be put, at most so many points to a change as one may have.
+    fn changes(mut self) -> Vec<Change> {
         let (mut points, mut removed) = (Vec::new(), Vec::new());
         for id in &self.changed {
             match self.known.remove(id).flatten() {
@@ -180,11 +183,9 @@ impl State<'_> {
                 None => removed.push(*id),
             }
         }
-        let upsert =
-            |points: &[Point]| Operation::Upsert { points: points.to_vec(), mode: UpdateMode::Upsert, filter: None };
-        let upserts = points.chunks(IDS_MAX).map(upsert);
-        let deletions = removed.chunks(IDS_MAX).map(|ids| Operation::Delete(Selection::Ids(ids.to_vec())));
-        upserts.chain(deletions).collect()
+        let puts = points.chunks(IDS_MAX).map(|points| Change::Put(points.to_vec()));
+        let removals = removed.chunks(IDS_MAX).map(|ids| Change::Remove(ids.to_vec()));
+        puts.chain(removals).collect()
     }
 }
 

@@ -239,8 +239,8 @@ fn applied(nothing: &Fresh, known: Option<&ShardTail>, tail: Arc<Tail>, position
 
 /// Does what an object of the log says.
 pub(super) fn apply(fresh: &mut Fresh, frame: &Frame) -> Result<()> {
-    let mut operations = frame.parts.iter().flat_map(|operations| operations.iter());
-    operations.try_for_each(|operation| fresh.apply(frame.sequence, operation)).map_err(|error| {
+    let mut changes = frame.parts.iter().flat_map(|changes| changes.iter());
+    changes.try_for_each(|change| fresh.apply(frame.sequence, change)).map_err(|error| {
         let why = format!("number {} is not understood: {error}; update Cairn", frame.sequence);
         Error::Storage(cairn_storage::Error::new(ErrorKind::Unsupported, "the log", why))
     })

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cairn_model::{CollectionName, ErrorKind, Operation, PointId, Selection, UpdateMode, Usage};
+use cairn_model::{Change, CollectionName, ErrorKind, Operation, OperationError, PointId, Selection, Usage};
 use cairn_storage::log::{AppendError, Log, Outcome, Part, append_all};
 use futures::future::join_all;
 
@@ -95,9 +95,10 @@ impl Searcher {
                 Some(seen) => seen,
                 None => self.named(call, name).await?,
             };
-            check_operations(&seen.doc.schema, &operations)?;
+            let mut operations = operations.clone();
+            check_operations(&seen.doc.schema, &mut operations)?;
             let seen = self.taking_writes(call, seen).await?;
-            match self.put(call, &seen, operations.clone(), wait).await {
+            match self.put(call, &seen, operations, wait).await {
                 Ok(number) => return Ok(number),
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Replaced) => self.snapshots.forget(&seen.doc.name),
@@ -122,13 +123,13 @@ impl Searcher {
         operations: Vec<Operation>,
         wait: bool,
     ) -> std::result::Result<Option<u64>, Failure> {
-        let are_whole = operations.iter().all(is_whole);
+        let are_whole = operations.iter().all(Operation::is_whole);
         let shares = shares(operations, seen.doc.schema.shard_count);
         if !are_whole {
             return self.put_resolved(call, seen, shares).await;
         }
         let encoding = move |_: &_| {
-            let parts = shares.into_iter().map(|(shard, operations)| Ok((shard, Part::new(operations)?)));
+            let parts = shares.into_iter().map(|(shard, operations)| Ok((shard, Part::new(changes(operations)?)?)));
             parts.collect::<Result<Vec<_>>>()
         };
         let parts = self.workers.run(encoding).await?;
@@ -223,19 +224,10 @@ fn told(failure: impl Into<Failure>, is_partly_durable: bool, spread: &dyn std::
     }
 }
 
-/// Whether an operation says all that there is to know of the points that it is about.
-fn is_whole(operation: &Operation) -> bool {
-    match operation {
-        Operation::Upsert { mode: UpdateMode::Upsert, filter: None, .. } | Operation::Delete(Selection::Ids(_)) => true,
-        Operation::Upsert { .. }
-        | Operation::Delete(Selection::Filter(_))
-        | Operation::SetPayload { .. }
-        | Operation::OverwritePayload { .. }
-        | Operation::DeletePayload { .. }
-        | Operation::ClearPayload(_)
-        | Operation::UpdateVectors { .. }
-        | Operation::DeleteVectors { .. } => false,
-    }
+/// What operations that do not depend on anything say.
+fn changes(operations: Vec<Operation>) -> Result<Vec<Change>> {
+    let changes = operations.into_iter().map(Change::try_from).collect::<std::result::Result<_, OperationError>>();
+    changes.map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// What operations ask of each shard: of those that have the points they name, of all where a filter says which.

@@ -18,7 +18,7 @@ use cairn_engine::{
 use cairn_model::{Distance, Filter, PointId, Strategies, TierBytes, Usage, Vector, VectorQuery};
 use rayon::prelude::*;
 
-use super::choice::Choice;
+use super::{choice::Choice, using::metric};
 use crate::{
     error::{Error, Result, gather},
     heat::{Expand as _, Heat},
@@ -42,7 +42,6 @@ const POINT_TEXT_BYTES: usize = 64;
 /// What a request's computation needs, on whichever thread it runs.
 pub(super) struct Job {
     pub(super) leaves: Vec<Arc<Leaf>>,
-    distance: Distance,
     seen: Arc<Seen>,
     /// Whether what the logs hold is read as well: each shard's as if it were one more leaf, after the others.
     tails: bool,
@@ -96,6 +95,11 @@ pub(super) fn score(by: Distance, distance: f32) -> f32 {
     by.score(distance).clamp(f32::MIN, f32::MAX)
 }
 
+/// Whether what is as far away is as good as a threshold demands.
+pub(super) fn passes(by: Distance, distance: f32, threshold: Option<f32>) -> bool {
+    threshold.is_none_or(|limit| by.passes(score(by, distance), limit))
+}
+
 /// Bytes of a point in an answer, about.
 pub(super) fn text_bytes(record: &Record) -> usize {
     let payload_bytes = record.payload.as_ref().map_or(0, |payload| payload.get().len());
@@ -115,19 +119,16 @@ pub(super) fn wrong_query(error: cairn_engine::Error) -> Error {
 }
 
 impl Job {
-    pub(super) fn new(searcher: &Searcher, (seen, tails): (&Arc<Seen>, bool), leaves: Vec<Arc<Leaf>>) -> Result<Self> {
-        let schema = &seen.doc.schema;
-        let (_, params) = schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
-        Ok(Self {
+    pub(super) fn new(searcher: &Searcher, (seen, tails): (&Arc<Seen>, bool), leaves: Vec<Arc<Leaf>>) -> Self {
+        Self {
             leaves,
-            distance: params.distance,
             seen: Arc::clone(seen),
             tails,
             telemetry: Arc::clone(&searcher.telemetry),
             heat: Arc::clone(&searcher.heat),
             answer_bytes: AtomicUsize::new(0),
             answer_bytes_max: searcher.answer_bytes_max,
-        })
+        }
     }
 
     /// What `work` makes of the leaves without the rows that count no more. Where those are not all known, because the places of ids are not at hand,
@@ -169,7 +170,7 @@ impl Job {
     /// The stored dense vector of a point.
     ///
     /// # Errors
-    /// `Invalid` where the point has none of this name.
+    /// `NoVector` where the point has none of this name.
     pub(super) fn vector(&self, id: PointId, (at, ordinal): (usize, u32), name: &str) -> Result<Vec<f32>> {
         let mut vectors = match self.leaves.get(at) {
             Some(leaf) => leaf.vectors(ordinal, &VectorSelector::Names(vec![name.to_owned()]))?,
@@ -177,7 +178,7 @@ impl Job {
         };
         match vectors.remove(name) {
             Some(Vector::Dense(values)) => Ok(values),
-            _ => Err(Error::Invalid(format!("Vector with name '{name}' is not found in point {id}"))),
+            _ => Err(Error::NoVector(name.to_owned())),
         }
     }
 
@@ -239,24 +240,22 @@ impl Job {
     ) -> Result<Vec<ScoredPoint>> {
         let select = Selectors { payload: &request.with_payload, vector: &request.with_vector };
         nearest.retain(|candidate| Some(candidate.id) != without);
-        let passes = |c: &Candidate| self.passes(c.distance, request.score_threshold);
+        let by = self.metric(request.using.as_deref())?;
+        let passes = |c: &Candidate| passes(by, c.distance, request.score_threshold);
         let shown: Vec<Candidate> =
             nearest.into_iter().filter(passes).skip(request.offset).take(request.limit).collect();
         let records = self.records(&shown, select, watch)?;
         let scored = |(candidate, record): (&Candidate, Record)| ScoredPoint {
-            score: self.score(candidate.distance),
+            score: score(by, candidate.distance),
             order_value: None,
             record,
         };
         Ok(shown.iter().zip(records).map(scored).collect())
     }
 
-    fn score(&self, distance: f32) -> f32 {
-        score(self.distance, distance)
-    }
-
-    pub(super) fn passes(&self, distance: f32, threshold: Option<f32>) -> bool {
-        threshold.is_none_or(|limit| self.distance.passes(self.score(distance), limit))
+    /// The metric of the vector that a query is about.
+    pub(super) fn metric(&self, using: Option<&str>) -> Result<Distance> {
+        metric(&self.seen.doc.schema, using)
     }
 
     /// What is chosen of this job's collection.

@@ -10,6 +10,7 @@
 //! | `choice` | which segments a query needs, where that is known from where they lie |
 //! | `groups` | the same where more files are needed than may be here at once |
 //! | `hydration` | fetching whole segments in the background |
+//! | `using` | which vector a query is about |
 //! | `remote`, `part` | the same request cut up for leaves that are other processes, and what each of them does |
 
 mod choice;
@@ -22,6 +23,7 @@ mod opening;
 mod order;
 mod part;
 mod remote;
+mod using;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,9 +37,11 @@ use self::{
     groups::{Together, joined_pages},
     job::Job,
     remote::Parts,
+    using::searched,
 };
 use crate::{
-    error::{Error, Result},
+    check::dimension,
+    error::{Error, Result, no_vector},
     leaf::Selectors,
     live::Seen,
     receipt::Estimate,
@@ -282,27 +286,16 @@ impl Searcher {
 }
 
 fn check_request(collection: &Collection, request: &Request) -> Result<()> {
-    let schema = &collection.doc.schema;
-    let (name, params) = schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
     check_vector_names(collection, &request.with_vector)?;
     if request.score_threshold.is_some_and(|threshold| !threshold.is_finite()) {
         return Err(Error::Invalid("score_threshold is not a finite number".into()));
     }
-    match request.using.as_deref() {
-        _ if request.query.lists() => {}
-        None if !name.is_empty() => {
-            return Err(Error::Invalid(format!(
-                "Collection requires specified vector name in the request, specify one of: {name}"
-            )));
-        }
-        Some(using) if using != name => return Err(no_vector(using)),
-        _ => {}
+    if request.query.lists() {
+        return Ok(());
     }
+    let params = searched(&collection.doc.schema, request.using.as_deref())?;
     if let Query::Vector(vector) = &request.query {
-        if vector.len() != params.size as usize {
-            let (expected, got) = (params.size, vector.len());
-            return Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")));
-        }
+        dimension(params.size, vector.len())?;
         if let Some(at) = vector.iter().position(|value| !value.is_finite()) {
             return Err(Error::Invalid(format!("vector element {at} is not a finite number")));
         }
@@ -312,12 +305,8 @@ fn check_request(collection: &Collection, request: &Request) -> Result<()> {
 
 fn check_vector_names(collection: &Collection, selector: &VectorSelector) -> Result<()> {
     let VectorSelector::Names(names) = selector else { return Ok(()) };
-    match names.iter().find(|name| !collection.doc.schema.vectors.contains_key(*name)) {
+    match names.iter().find(|name| collection.doc.schema.kind(name).is_none()) {
         Some(name) => Err(no_vector(name)),
         None => Ok(()),
     }
-}
-
-fn no_vector(name: &str) -> Error {
-    Error::Invalid(format!("Not existing vector name error: {name}"))
 }

@@ -161,7 +161,7 @@ impl Searcher {
         leaves: &mut [Arc<Leaf>],
         work: &Arc<impl Fn(&Job, &Stop) -> Result<T> + Send + Sync + 'static>,
     ) -> Result<Round<T>> {
-        let job = Job::new(self, (seen, tails), leaves.to_vec())?;
+        let job = Job::new(self, (seen, tails), leaves.to_vec());
         let (work, pressure) = (Arc::clone(work), Arc::clone(&self.pressure));
         let computing = self.workers.run(move |stop| {
             pressure.look(Instant::now());

@@ -7,8 +7,9 @@ use cairn_model::{ErrorKind, SegmentPlan, Usage, VectorQuery};
 use cairn_storage::{AsOf, Collection};
 use rayon::prelude::*;
 
-use super::{Job, Shards, Wants, check_vector_names, groups::joined_lists};
+use super::{Job, Shards, Wants, check_vector_names, groups::joined_lists, job::passes, using::searched};
 use crate::{
+    check::dimension,
     error::{Error, Result, gather},
     fanout::{Ask, Hit, Part, Question, deadline},
     leaf::{Candidate, Selectors},
@@ -114,11 +115,8 @@ fn unseen(generation: &str) -> Error {
 
 /// The root has checked the request; this is what would otherwise make no sense here.
 fn check_question(collection: &Collection, question: &Question) -> Result<()> {
-    let (_, params) = collection.doc.schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
-    let (expected, got) = (params.size as usize, question.query.vector.len());
-    if got != expected {
-        return Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")));
-    }
+    let params = searched(&collection.doc.schema, Some(&question.query.using))?;
+    dimension(params.size, question.query.vector.len())?;
     check_vector_names(collection, &question.vector)
 }
 
@@ -130,7 +128,8 @@ impl Job {
         let choice = self.choice(&queries)?;
         let (found, usage) = self.search((&queries, &choice), Along { payload }, watch)?;
         let one = |(nearest, question): (Vec<Candidate>, &Question)| {
-            let passes = |candidate: &Candidate| self.passes(candidate.distance, question.query.score_threshold);
+            let by = self.metric(Some(&question.query.using))?;
+            let passes = |candidate: &Candidate| passes(by, candidate.distance, question.query.score_threshold);
             let nearest: Vec<Candidate> = nearest.into_iter().filter(passes).collect();
             let select = Selectors { payload: &question.payload, vector: &question.vector };
             let records = self.records(&nearest, select, watch)?;

@@ -18,6 +18,7 @@ use super::{
     job,
     opening::{Round, no_answer},
     order::joined_listings,
+    using::metric,
 };
 use crate::{
     error::{Error, Result, gather},
@@ -58,7 +59,6 @@ impl Searcher {
         seen: &Arc<Seen>,
         requests: &Arc<[Request]>,
     ) -> Result<Answers> {
-        let (_, params) = seen.doc.schema.only_vector().map_err(|error| Error::Invalid(error.to_string()))?;
         let vectors = self.vectors(call, seen, requests).await?;
         let questions: Vec<Question> = requests.iter().filter_map(|request| question(request, &vectors)).collect();
         let partial = requests.iter().all(|request| request.partial);
@@ -85,10 +85,14 @@ impl Searcher {
         for request in requests.iter() {
             let answer = match &request.query {
                 Query::All | Query::Order(_) => listed.next(),
-                Query::Vector(_) | Query::Point(_) => questions.next().map(|(at, question)| {
-                    let lists = parts.iter_mut().map(|part| std::mem::take(&mut part.answers[at]));
-                    merged(request, question.query.k, params.distance, lists)
-                }),
+                Query::Vector(_) | Query::Point(_) => match questions.next() {
+                    Some((at, question)) => {
+                        let by = metric(&seen.doc.schema, request.using.as_deref())?;
+                        let lists = parts.iter_mut().map(|part| std::mem::take(&mut part.answers[at]));
+                        Some(merged(request, question.query.k, by, lists))
+                    }
+                    None => None,
+                },
             };
             answers.extend(answer);
         }
@@ -263,16 +267,16 @@ fn question(request: &Request, vectors: &PointVectors) -> Option<Question> {
 }
 
 /// The answer that one process with all segments would have given.
-fn merged(request: &Request, k: usize, distance: Distance, lists: impl Iterator<Item = Vec<Hit>>) -> Vec<ScoredPoint> {
+fn merged(request: &Request, k: usize, by: Distance, lists: impl Iterator<Item = Vec<Hit>>) -> Vec<ScoredPoint> {
     let mut nearest = merge::top_k(lists, k, |hit| (hit.distance, hit.record.id));
     if let Query::Point(without) = &request.query {
         nearest.retain(|hit| hit.record.id != *without);
     }
     let scored = nearest.into_iter().map(|hit| ScoredPoint {
-        score: job::score(distance, hit.distance),
+        score: job::score(by, hit.distance),
         order_value: None,
         record: hit.record,
     });
-    let passes = |point: &ScoredPoint| request.score_threshold.is_none_or(|limit| distance.passes(point.score, limit));
+    let passes = |point: &ScoredPoint| request.score_threshold.is_none_or(|limit| by.passes(point.score, limit));
     scored.filter(passes).skip(request.offset).take(request.limit).collect()
 }

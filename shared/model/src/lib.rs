@@ -4,6 +4,7 @@
 //! update operations, usage counters, error kinds and the limits of every input. The engine and the storage crate both
 //! depend on this one and on nothing else of Cairn's, which is what keeps them apart.
 
+mod change;
 mod distance;
 mod error;
 pub mod filter;
@@ -13,6 +14,7 @@ mod name;
 mod operation;
 mod order;
 mod path;
+mod payload;
 mod payload_index;
 mod quantization;
 mod query;
@@ -20,6 +22,7 @@ mod schema;
 mod usage;
 mod vector_params;
 
+pub use change::Change;
 pub use distance::{Datatype, Distance};
 pub use error::{ErrorKind, Kind};
 pub use filter::{
@@ -30,6 +33,7 @@ pub use name::{CollectionName, NameError};
 pub use operation::{FilterText, Operation, OperationError, Point, Selection, UpdateMode, Vector, Vectors};
 pub use order::{Order, OrderPlace, OrderValue};
 pub use path::{Path, PathError, Step};
+pub use payload::{Payload, is_shallow};
 pub use payload_index::{
     IntegerParams, KeywordParams, PayloadIndex, PayloadIndexParams, PayloadType, PlainParams, RangeParams,
     SnowballLanguage, Stemmer, StopwordLanguage, StopwordSet, Stopwords, TextParams, Tokenizer, UuidParams,
@@ -44,6 +48,3 @@ pub use usage::{Strategies, TierBytes, Usage};
 pub use vector_params::{
     Comparator, Modifier, MultivectorConfig, SparseIndexParams, SparseVectorParams, VectorKind, VectorParams,
 };
-
-/// A point's payload: a JSON object, as Qdrant stores it.
-pub type Payload = serde_json::Map<String, serde_json::Value>;

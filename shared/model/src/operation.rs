@@ -138,13 +138,13 @@ pub struct OperationError {
     pub why: String,
 }
 
-type Check = Result<(), OperationError>;
+pub(crate) type Check = Result<(), OperationError>;
 
 fn check(holds: bool, at: impl FnOnce() -> String, why: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(OperationError { at: at(), why: why() }) }
 }
 
-fn at_most(count: usize, limit: usize, at: impl FnOnce() -> String, what: &str) -> Check {
+pub(crate) fn at_most(count: usize, limit: usize, at: impl FnOnce() -> String, what: &str) -> Check {
     check(count <= limit, at, || format!("{count} {what} are given, at most {limit} are allowed"))
 }
 
@@ -218,7 +218,7 @@ impl Vector {
     }
 }
 
-fn vectors(id: PointId, vectors: &Vectors) -> Check {
+pub(crate) fn vectors(id: PointId, vectors: &Vectors) -> Check {
     at_most(vectors.len(), VECTORS_MAX, || format!("point {id}"), "vectors")?;
     vectors.iter().try_for_each(|(name, vector)| {
         let at = || format!("point {id}, vector '{}'", name.escape_debug());

@@ -305,6 +305,7 @@ fn at(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Comparator, MultivectorConfig};
 
     fn schema(size: u32, m: u32, shards: u32) -> CollectionSchema {
         let hnsw = HnswConfig { m, ..HnswConfig::default() };
@@ -323,9 +324,39 @@ mod tests {
         ] {
             assert_eq!(bad.validate().unwrap_err().field, field);
         }
-        let none = CollectionSchema { vectors: BTreeMap::new(), ..schema(4, 16, 1) };
-        assert!(none.validate().unwrap_err().why.contains("exactly one"));
+        let long = CollectionSchema::single(&"x".repeat(NAME_BYTES_MAX + 1), VectorParams::new(4, Distance::Dot), 1);
+        assert_eq!(long.validate().unwrap_err().field, "vectors");
     }
+
+    #[test]
+    fn vectors_of_all_kinds_have_names_of_their_own() {
+        let none = CollectionSchema { vectors: BTreeMap::new(), ..schema(4, 16, 1) };
+        assert_eq!(none.validate(), Ok(()));
+        assert!(none.only_vector().unwrap_err().why.contains("the collection has no vectors"));
+        let max_sim = MultivectorConfig { comparator: Comparator::MaxSim };
+        let params = VectorParams { multivector: Some(max_sim), ..VectorParams::new(64, Distance::Cosine) };
+        let mut all = schema(4, 16, 1);
+        all.vectors.insert("many".into(), params);
+        all.sparse_vectors.insert("words".into(), SparseVectorParams::default());
+        assert_eq!(all.validate(), Ok(()));
+        let kinds: Vec<(&str, VectorKind<'_>)> = all.kinds().collect();
+        assert!(matches!(
+            kinds[..],
+            [("", VectorKind::Dense(_)), ("many", VectorKind::Multi(_)), ("words", VectorKind::Sparse(_))]
+        ));
+        assert!(kinds.iter().all(|(name, kind)| all.kind(name) == Some(*kind)) && all.kind("other").is_none());
+        assert!(all.only_vector().unwrap_err().why.contains("'' (dense), 'many' (multivector), 'words' (sparse)"));
+        let json = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<CollectionSchema>(&json).unwrap(), all);
+        let space = CollectionSchema { partition: Partition::Space, ..all.clone() };
+        assert_eq!(space.validate().unwrap_err().field, "partition");
+        let without = VectorParams { originals: false, ..params };
+        let coded = CollectionSchema { vectors: BTreeMap::from([("many".into(), without)]), ..all.clone() };
+        assert_eq!(coded.validate().unwrap_err().field, "vectors.many.originals");
+        all.sparse_vectors.insert("many".into(), SparseVectorParams::default());
+        assert_eq!(all.validate().unwrap_err().field, "sparse_vectors.many");
+    }
+
     #[test]
     fn a_partition_by_space_needs_a_metric_of_nearness_and_ids_do_not_say_where() {
         let by = |partition, distance| CollectionSchema {

@@ -9,3 +9,4 @@ mod reading;
 mod schema;
 mod service;
 mod update;
+mod vectors;

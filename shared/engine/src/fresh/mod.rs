@@ -10,7 +10,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cairn_model::{CollectionSchema, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits};
+use cairn_model::{Change, CollectionSchema, Payload, Point, PointId, Vectors, limits};
 use rpds::RedBlackTreeMapSync;
 
 pub use row::{Put, Row};
@@ -64,21 +64,20 @@ impl Fresh {
         self.write(id, Row::new(sequence, None, 0));
     }
 
-    /// Does what an operation of the log says. The log has only whole points and removals by id: others were computed before.
+    /// Makes a change that is at `sequence` of the log.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for other operations, and as [`Fresh::put`]; what came before in the operation is done then.
-    pub fn apply(&mut self, sequence: u64, operation: &Operation) -> Result<()> {
-        match operation {
-            Operation::Upsert { points, mode: UpdateMode::Upsert, filter: None } => {
+    /// As [`Fresh::put`]; the points before are written then.
+    pub fn apply(&mut self, sequence: u64, change: &Change) -> Result<()> {
+        match change {
+            Change::Put(points) => {
                 let put = |Point { id, vectors, payload }: &Point| self.put(*id, sequence, vectors, payload.clone());
                 points.iter().try_for_each(put)
             }
-            Operation::Delete(Selection::Ids(ids)) => {
+            Change::Remove(ids) => {
                 ids.iter().for_each(|id| self.remove(*id, sequence));
                 Ok(())
             }
-            _ => Err(Error::invalid("operation", "the log has only whole points and removals by id")),
         }
     }
 

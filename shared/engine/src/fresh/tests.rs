@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_model::{
-    CollectionSchema, Datatype, Distance, Filter, Operation, Payload, Point, PointId, SearchParams, Selection,
-    UpdateMode, Vector, VectorParams, VectorQuery, Vectors,
+    Change, CollectionSchema, Datatype, Distance, Filter, Payload, Point, PointId, SearchParams, Vector, VectorParams,
+    VectorQuery, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -224,26 +224,20 @@ fn vectors_are_stored_as_segments_store_them() {
 }
 
 #[test]
-fn operations_of_the_log_are_done_and_others_are_refused() {
+fn changes_of_the_log_are_made_and_points_that_do_not_fit_are_refused() {
     let mut fresh = Fresh::new(&schema("v", params(Distance::Dot, Datatype::Float32)));
     let point = |number, name: &str, vector| Point {
         id: id(number),
         vectors: [(name.to_owned(), vector)].into(),
         payload: payload(1),
     };
-    let upsert = |points| Operation::Upsert { points, mode: UpdateMode::Upsert, filter: None };
     let dense = || Vector::Dense(vec![1.0; DIM]);
-    fresh.apply(3, &upsert(vec![point(2, "v", dense()), point(4, "v", dense()), point(2, "v", dense())])).unwrap();
-    fresh.apply(4, &Operation::Delete(Selection::Ids(vec![id(4), id(6)]))).unwrap();
+    fresh.apply(3, &Change::Put(vec![point(2, "v", dense()), point(4, "v", dense()), point(2, "v", dense())])).unwrap();
+    fresh.apply(4, &Change::Remove(vec![id(4), id(6)])).unwrap();
     assert_eq!((fresh.len(), fresh.len_live()), (3, 1));
     let sparse = Vector::Sparse { indices: vec![1], values: vec![1.0] };
-    for wrong in [
-        upsert(vec![point(8, "other", dense())]),
-        upsert(vec![point(8, "v", sparse)]),
-        Operation::Upsert { points: vec![], mode: UpdateMode::InsertOnly, filter: None },
-        Operation::ClearPayload(Selection::Ids(vec![id(2)])),
-    ] {
-        assert!(matches!(fresh.apply(5, &wrong), Err(Error::Invalid { .. })));
+    for wrong in [point(8, "other", dense()), point(8, "v", sparse)] {
+        assert!(matches!(fresh.apply(5, &Change::Put(vec![wrong])), Err(Error::Invalid { .. })));
     }
     assert_eq!((fresh.len(), fresh.len_live()), (3, 1));
 }

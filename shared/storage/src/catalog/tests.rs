@@ -317,7 +317,7 @@ async fn damaged_documents_are_named() {
         (&doc_path, doc_with("name", "a/b".into()), Corrupt, "cannot contain"),
         (&doc_path, doc_with("generation", "../../x".into()), Corrupt, "not a ULID"),
         (&doc_path, doc_with("writer", "me".into()), Corrupt, "not a ULID"),
-        (&doc_path, doc_with("schema", serde_json::json!({"vectors": {}, "shard_count": 1})), Corrupt, "exactly one"),
+        (&doc_path, doc_with("schema", serde_json::json!({"vectors": {}, "shard_count": 0})), Corrupt, "shard_number"),
         (&manifest_path, Vec::new(), Corrupt, "EOF"),
         (&manifest_path, manifest_with("format", 9.into()), Unsupported, "update Cairn"),
         (&manifest_path, manifest_with("shard", 1.into()), Corrupt, "belongs to shard 1"),

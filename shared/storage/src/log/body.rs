@@ -1,15 +1,13 @@
-//! Operations as bytes. `FORMAT.md` is the specification.
+//! Changes as bytes. `FORMAT.md` is the specification.
 
 use std::sync::Arc;
 
 use cairn_model::{
-    FilterText, Operation, Path, Payload, Point, PointId, Selection, UpdateMode, Vector, Vectors,
+    Change, Payload, Point, PointId, Vector, Vectors, is_shallow,
     limits::{
-        DIM_MAX, FILTER_BYTES_MAX, IDS_MAX, MULTI_VALUES_MAX, OPERATIONS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX,
-        SPARSE_VALUES_MAX, VECTORS_MAX,
+        DIM_MAX, IDS_MAX, MULTI_VALUES_MAX, OPERATIONS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX, SPARSE_VALUES_MAX,
     },
 };
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -17,82 +15,46 @@ use super::{
     wire::{Reader, Result, Writer, wrong},
 };
 
+/// A kind and a count.
+const CHANGE_BYTES: usize = 5;
 /// An id takes at least so many bytes.
 const ID_BYTES: usize = 9;
-/// A kind and a length.
-const OPERATION_BYTES: usize = 5;
+/// And a point: an id, no vectors and an empty payload.
+const POINT_BYTES: usize = ID_BYTES + 2 + 4;
 
-pub(super) fn encode(operations: &[Operation]) -> Result<Vec<u8>> {
-    if operations.is_empty() || operations.len() > OPERATIONS_MAX {
-        let why = format!("{} are given, between 1 and {OPERATIONS_MAX} are allowed", operations.len());
-        return wrong("operations", why);
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
+
+pub(super) fn encode(changes: &[Change]) -> Result<Vec<u8>> {
+    if changes.is_empty() || changes.len() > OPERATIONS_MAX {
+        let why = format!("{} are given, between 1 and {OPERATIONS_MAX} are allowed", changes.len());
+        return wrong("changes", why);
     }
     let mut to = Writer::default();
-    to.u32("operations", operations.len())?;
-    for operation in operations {
-        operation.validate().or_else(|error| wrong("operation", error))?;
-        let (kind, content) = operation_bytes(operation)?;
-        to.u8(kind);
-        to.long("operation", &content)?;
-    }
+    to.u32("changes", changes.len())?;
+    changes.iter().try_for_each(|change| put_change(&mut to, change))?;
     Ok(to.0)
 }
 
-fn operation_bytes(operation: &Operation) -> Result<(u8, Vec<u8>)> {
-    let mut to = Writer::default();
-    let kind = match operation {
-        Operation::Upsert { points, mode, filter } => {
-            to.u8(match mode {
-                UpdateMode::Upsert => 0,
-                UpdateMode::InsertOnly => 1,
-                UpdateMode::UpdateOnly => 2,
-            });
-            put_filter(&mut to, filter.as_ref())?;
+fn put_change(to: &mut Writer, change: &Change) -> Result<()> {
+    change.validate().or_else(|error| wrong("change", error))?;
+    match change {
+        Change::Put(points) => {
+            to.u8(PUT);
             to.u32("points", points.len())?;
             for point in points {
-                put_id(&mut to, point.id);
-                put_vectors(&mut to, &point.vectors)?;
-                put_payload(&mut to, &point.payload)?;
+                put_id(to, point.id);
+                put_vectors(to, &point.vectors)?;
+                put_payload(to, &point.payload)?;
             }
-            1
         }
-        Operation::Delete(selection) => {
-            put_selection(&mut to, selection)?;
-            2
+        Change::Remove(ids) => {
+            to.u8(REMOVE);
+            to.u32("ids", ids.len())?;
+            ids.iter().for_each(|id| put_id(to, *id));
         }
-        Operation::SetPayload { selection, payload, key } | Operation::OverwritePayload { selection, payload, key } => {
-            put_selection(&mut to, selection)?;
-            to.text("key", &key.as_ref().map(Path::to_string).unwrap_or_default())?;
-            put_payload(&mut to, payload)?;
-            if matches!(operation, Operation::SetPayload { .. }) { 3 } else { 4 }
-        }
-        Operation::DeletePayload { selection, keys } => {
-            put_selection(&mut to, selection)?;
-            to.u32("keys", keys.len())?;
-            keys.iter().try_for_each(|key| to.text("key", &key.to_string()))?;
-            5
-        }
-        Operation::ClearPayload(selection) => {
-            put_selection(&mut to, selection)?;
-            6
-        }
-        Operation::UpdateVectors { points, filter } => {
-            put_filter(&mut to, filter.as_ref())?;
-            to.u32("points", points.len())?;
-            for (id, vectors) in points {
-                put_id(&mut to, *id);
-                put_vectors(&mut to, vectors)?;
-            }
-            7
-        }
-        Operation::DeleteVectors { selection, names } => {
-            put_selection(&mut to, selection)?;
-            to.u32("names", names.len())?;
-            names.iter().try_for_each(|name| to.text("name", name))?;
-            8
-        }
-    };
-    Ok((kind, to.0))
+    }
+    Ok(())
 }
 
 fn put_id(to: &mut Writer, id: PointId) {
@@ -104,29 +66,6 @@ fn put_id(to: &mut Writer, id: PointId) {
         PointId::Uuid(uuid) => {
             to.u8(1);
             to.0.extend(uuid.as_bytes());
-        }
-    }
-}
-
-fn put_filter(to: &mut Writer, filter: Option<&FilterText>) -> Result<()> {
-    let text = filter.map_or("", FilterText::text);
-    if text.len() > FILTER_BYTES_MAX {
-        return wrong("filter", format!("{} bytes long, at most {FILTER_BYTES_MAX} are allowed", text.len()));
-    }
-    to.long("filter", text.as_bytes())
-}
-
-fn put_selection(to: &mut Writer, selection: &Selection) -> Result<()> {
-    match selection {
-        Selection::Ids(ids) => {
-            to.u8(0);
-            to.u32("ids", ids.len())?;
-            ids.iter().for_each(|id| put_id(to, *id));
-            Ok(())
-        }
-        Selection::Filter(filter) => {
-            to.u8(1);
-            put_filter(to, Some(filter))
         }
     }
 }
@@ -162,7 +101,7 @@ fn put_payload(to: &mut Writer, payload: &Payload) -> Result<()> {
     if payload.is_empty() {
         return to.u32("payload", 0);
     }
-    if !payload.values().all(|value| is_shallow(value, PAYLOAD_DEPTH_MAX)) {
+    if !is_shallow(payload) {
         return wrong("payload", format!("nested more than {PAYLOAD_DEPTH_MAX} deep"));
     }
     let text = serde_json::to_vec(payload).or_else(|error| wrong("payload", error))?;
@@ -172,86 +111,37 @@ fn put_payload(to: &mut Writer, payload: &Payload) -> Result<()> {
     to.long("payload", &text)
 }
 
-fn is_shallow(value: &Value, depth_max: usize) -> bool {
-    match (value, depth_max.checked_sub(1)) {
-        (Value::Array(_) | Value::Object(_), None) => false,
-        (Value::Array(values), Some(left)) => values.iter().all(|value| is_shallow(value, left)),
-        (Value::Object(map), Some(left)) => map.values().all(|value| is_shallow(value, left)),
-        _ => true,
-    }
-}
-
 /// Reads `count` parts, and nothing may follow them.
-pub(super) fn decode(body: &[u8], count: usize) -> Result<Vec<Arc<[Operation]>>> {
+pub(super) fn decode(body: &[u8], count: usize) -> Result<Vec<Arc<[Change]>>> {
     let mut from = Reader(body);
-    // A part has its count and one operation: a number that the body cannot hold takes no memory.
-    let mut parts = Vec::with_capacity(count.min(body.len() / (4 + OPERATION_BYTES)));
+    // A part has its count and one change: a number that the body cannot hold takes no memory.
+    let mut parts = Vec::with_capacity(count.min(body.len() / (4 + CHANGE_BYTES)));
     for _ in 0..count {
-        let operations = from.count("operations", OPERATIONS_MAX, OPERATION_BYTES)?;
-        if operations == 0 {
-            return wrong("operations", "a part without one");
+        let changes = from.count("changes", OPERATIONS_MAX, CHANGE_BYTES)?;
+        if changes == 0 {
+            return wrong("changes", "a part without one");
         }
-        parts.push((0..operations).map(|_| operation(&mut from)).collect::<Result<Vec<_>>>()?.into());
+        parts.push((0..changes).map(|_| change(&mut from)).collect::<Result<Vec<_>>>()?.into());
     }
     from.end("body")?;
     Ok(parts)
 }
 
-fn operation(from: &mut Reader<'_>) -> Result<Operation> {
-    let kind = from.u8("operation")?;
-    let mut from = Reader(from.long("operation", usize::MAX)?);
-    let from = &mut from;
-    let operation = match kind {
-        1 => {
-            let mode = match from.u8("mode")? {
-                0 => UpdateMode::Upsert,
-                1 => UpdateMode::InsertOnly,
-                2 => UpdateMode::UpdateOnly,
-                other => return wrong("mode", format!("{other} is unknown")),
-            };
-            let filter = filter(from)?;
-            let count = from.count("points", IDS_MAX, ID_BYTES + 2 + 4)?;
+fn change(from: &mut Reader<'_>) -> Result<Change> {
+    let change = match from.u8("change")? {
+        PUT => {
+            let count = from.count("points", IDS_MAX, POINT_BYTES)?;
             let point = |_| Ok(Point { id: id(from)?, vectors: vectors(from)?, payload: payload(from)? });
-            Operation::Upsert { points: (0..count).map(point).collect::<Result<_>>()?, mode, filter }
+            Change::Put((0..count).map(point).collect::<Result<_>>()?)
         }
-        2 => Operation::Delete(selection(from)?),
-        3 | 4 => {
-            let selection = selection(from)?;
-            let key = match from.text("key")? {
-                "" => None,
-                text => Some(path(text)?),
-            };
-            let payload = payload(from)?;
-            if kind == 3 {
-                Operation::SetPayload { selection, payload, key }
-            } else {
-                Operation::OverwritePayload { selection, payload, key }
-            }
+        REMOVE => {
+            let count = from.count("ids", IDS_MAX, ID_BYTES)?;
+            Change::Remove((0..count).map(|_| id(from)).collect::<Result<_>>()?)
         }
-        5 => {
-            let selection = selection(from)?;
-            let count = from.count("keys", IDS_MAX, 2)?;
-            let keys = (0..count).map(|_| path(from.text("key")?)).collect::<Result<_>>()?;
-            Operation::DeletePayload { selection, keys }
-        }
-        6 => Operation::ClearPayload(selection(from)?),
-        7 => {
-            let filter = filter(from)?;
-            let count = from.count("points", IDS_MAX, ID_BYTES + 2)?;
-            let points = (0..count).map(|_| Ok((id(from)?, vectors(from)?))).collect::<Result<_>>()?;
-            Operation::UpdateVectors { points, filter }
-        }
-        8 => {
-            let selection = selection(from)?;
-            let count = from.count("names", VECTORS_MAX, 2)?;
-            let names = (0..count).map(|_| from.text("name").map(str::to_owned)).collect::<Result<_>>()?;
-            Operation::DeleteVectors { selection, names }
-        }
-        other => return wrong("operation", format!("kind {other} is unknown")),
+        other => return wrong("change", format!("kind {other} is unknown")),
     };
-    from.end("operation")?;
-    operation.validate().or_else(|error| wrong("operation", error))?;
-    Ok(operation)
+    change.validate().or_else(|error| wrong("change", error))?;
+    Ok(change)
 }
 
 fn id(from: &mut Reader<'_>) -> Result<PointId> {
@@ -259,34 +149,6 @@ fn id(from: &mut Reader<'_>) -> Result<PointId> {
         0 => from.u64("id").map(PointId::Num),
         1 => from.array("id").map(|bytes| PointId::Uuid(Uuid::from_bytes(bytes))),
         other => wrong("id", format!("kind {other} is unknown")),
-    }
-}
-
-fn path(text: &str) -> Result<Path> {
-    Path::parse(text).or_else(|error| wrong("key", error))
-}
-
-fn filter(from: &mut Reader<'_>) -> Result<Option<FilterText>> {
-    let bytes = from.long("filter", FILTER_BYTES_MAX)?;
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let text = std::str::from_utf8(bytes).or_else(|error| wrong("filter", error))?;
-    // The checksum has held: what does not parse was written by somebody who knows more conditions.
-    FilterText::parse(text).map(Some).map_err(|error| FrameError::Filter(error.to_string()))
-}
-
-fn selection(from: &mut Reader<'_>) -> Result<Selection> {
-    match from.u8("selection")? {
-        0 => {
-            let count = from.count("ids", IDS_MAX, ID_BYTES)?;
-            Ok(Selection::Ids((0..count).map(|_| id(from)).collect::<Result<_>>()?))
-        }
-        1 => match filter(from)? {
-            Some(filter) => Ok(Selection::Filter(filter)),
-            None => wrong("selection", "a filter without a byte"),
-        },
-        other => wrong("selection", format!("kind {other} is unknown")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{io::Read as _, sync::Arc};
 
 use bytes::Bytes;
 use cairn_model::{
-    ErrorKind, Operation,
+    Change, ErrorKind,
     limits::{LOG_BODY_BYTES_MAX, LOG_PART_BYTES_MAX, LOG_PARTS_MAX},
 };
 use ulid::Ulid;
@@ -46,9 +46,6 @@ pub enum FrameError {
     /// It ends too early.
     #[error("ends within {0}")]
     Short(&'static str),
-    /// A filter that this version does not know.
-    #[error("has a filter that this version of Cairn does not know: update Cairn ({0})")]
-    Filter(String),
     /// A field is not what it should be.
     #[error("{field}: {why}")]
     Field {
@@ -63,27 +60,27 @@ impl FrameError {
     /// The error about the object `what`, which was read from a store.
     pub(super) fn of(self, what: String) -> Error {
         let kind = match self {
-            Self::Version(_) | Self::Filter(_) => ErrorKind::Unsupported,
+            Self::Version(_) => ErrorKind::Unsupported,
             _ => ErrorKind::Corrupt,
         };
         Error::new(kind, what, self)
     }
 }
 
-/// What one write asks of one shard: its operations and their encoding. Making one computes; it is cheap to clone.
+/// What one write changes in one shard, and its encoding. Making one computes; it is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Part {
-    operations: Arc<[Operation]>,
+    changes: Arc<[Change]>,
     bytes: Bytes,
 }
 
 impl Part {
-    /// Encodes operations, which are carried out in this order, all at one place of the log.
+    /// Encodes changes, which are made in this order, all at one place of the log.
     ///
     /// # Errors
     /// `Invalid` for what breaks a limit of its own or cannot be written; `TooLarge` beyond [`LOG_PART_BYTES_MAX`].
-    pub fn new(operations: Vec<Operation>) -> crate::Result<Self> {
-        let bytes = body::encode(&operations).map_err(|error| Error::new(ErrorKind::Invalid, "write", error))?;
+    pub fn new(changes: Vec<Change>) -> crate::Result<Self> {
+        let bytes = body::encode(&changes).map_err(|error| Error::new(ErrorKind::Invalid, "write", error))?;
         if bytes.len() > LOG_PART_BYTES_MAX {
             let why = format!(
                 "{} bytes for one shard, at most {LOG_PART_BYTES_MAX} are allowed: write fewer points at once",
@@ -91,13 +88,13 @@ impl Part {
             );
             return Err(Error::new(ErrorKind::TooLarge, "write", why));
         }
-        Ok(Self { operations: operations.into(), bytes: bytes.into() })
+        Ok(Self { changes: changes.into(), bytes: bytes.into() })
     }
 
-    /// The operations.
+    /// The changes.
     #[must_use]
-    pub fn operations(&self) -> &Arc<[Operation]> {
-        &self.operations
+    pub fn changes(&self) -> &Arc<[Change]> {
+        &self.changes
     }
 
     /// Bytes of the encoding, before compression.
@@ -118,15 +115,15 @@ pub struct Frame {
     pub nonce: u64,
     /// Bytes of the body, before compression.
     pub body_bytes: u64,
-    /// What each write asked for, in order; none at the log's end, after which nothing follows.
-    pub parts: Vec<Arc<[Operation]>>,
+    /// What each write changes, in order; none at the log's end, after which nothing follows.
+    pub parts: Vec<Arc<[Change]>>,
 }
 
 impl Frame {
     /// The frame of these parts; of none, the end of the log.
     pub(super) fn of(sequence: u64, writer: Ulid, nonce: u64, parts: &[Part]) -> Self {
         let body_bytes = parts.iter().map(|part| part.bytes.len() as u64).sum();
-        let parts = parts.iter().map(|part| Arc::clone(&part.operations)).collect();
+        let parts = parts.iter().map(|part| Arc::clone(&part.changes)).collect();
         Self { sequence, writer, nonce, body_bytes, parts }
     }
 
@@ -139,9 +136,9 @@ impl Frame {
     /// The object. Computes: encoding and compression.
     ///
     /// # Errors
-    /// When there are more parts or bytes than one object may have, or an operation breaks a limit.
+    /// When there are more parts or bytes than one object may have, or a change breaks a limit.
     pub fn encode(&self) -> Result<Bytes> {
-        let bodies = self.parts.iter().map(|operations| body::encode(operations));
+        let bodies = self.parts.iter().map(|changes| body::encode(changes));
         let body = bodies.collect::<Result<Vec<_>>>()?.concat();
         self.wrap(body)
     }

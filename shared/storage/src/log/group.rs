@@ -128,7 +128,7 @@ impl Drop for Service<'_> {
 }
 
 impl Log {
-    /// Appends operations at the log's end, with others that wait, and waits until they are durable.
+    /// Appends changes at the log's end, with others that wait, and waits until they are durable.
     ///
     /// # Errors
     /// As [`AppendError`] says.

@@ -8,7 +8,7 @@ mod simulation;
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use cairn_model::{Operation, PointId, Selection};
+use cairn_model::{Change, PointId};
 use object_store::{ObjectStore, memory::InMemory};
 
 use super::*;
@@ -40,13 +40,13 @@ fn log_over(objects: &Arc<InMemory>, position: &Arc<At>, writer: u64) -> Log {
 
 /// A write that can be recognised.
 fn write(number: u64) -> Part {
-    Part::new(vec![Operation::Delete(Selection::Ids(vec![PointId::Num(number)]))]).unwrap()
+    Part::new(vec![Change::Remove(vec![PointId::Num(number)])]).unwrap()
 }
 
 /// The number of a write.
-fn number(operations: &[Operation]) -> u64 {
-    match operations {
-        [Operation::Delete(Selection::Ids(ids))] => match ids.as_slice() {
+fn number(changes: &[Change]) -> u64 {
+    match changes {
+        [Change::Remove(ids)] => match ids.as_slice() {
             [PointId::Num(number)] => *number,
             other => panic!("no write of the tests': {other:?}"),
         },
@@ -57,9 +57,7 @@ fn number(operations: &[Operation]) -> u64 {
 /// All writes of these objects: number, and where.
 fn writes(frames: &[Arc<Frame>]) -> Vec<(u64, Appended)> {
     let parts = frames.iter().flat_map(|frame| {
-        (0..)
-            .zip(&frame.parts)
-            .map(|(part, operations)| (number(operations), Appended { sequence: frame.sequence, part }))
+        (0..).zip(&frame.parts).map(|(part, changes)| (number(changes), Appended { sequence: frame.sequence, part }))
     });
     parts.collect()
 }

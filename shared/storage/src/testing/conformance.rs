@@ -5,7 +5,7 @@
 use std::{io::Write as _, sync::Arc};
 
 use bytes::Bytes;
-use cairn_model::{CollectionName, CollectionSchema, Distance, ErrorKind, Operation, PointId, Selection, VectorParams};
+use cairn_model::{Change, CollectionName, CollectionSchema, Distance, ErrorKind, PointId, VectorParams};
 use futures::future::join_all;
 use ulid::Ulid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -303,8 +303,7 @@ pub async fn log(store: &Store) {
         let place = Place { collection: collection.doc.name.clone(), generation: generation.clone(), shard: 0 };
         Log::new(store.clone(), place, Arc::new(position), LogOptions::default())
     };
-    let write =
-        |number| Part::new(vec![Operation::Delete(Selection::Ids(vec![PointId::Num(number)]))]).expect("a valid write");
+    let write = |number| Part::new(vec![Change::Remove(vec![PointId::Num(number)])]).expect("a valid write");
     let logs: Vec<_> = (0..4).map(|_| open()).collect();
     let told = join_all((0..40).zip(logs.iter().cycle()).map(|(number, log)| {
         let log = log.clone();
@@ -317,7 +316,7 @@ pub async fn log(store: &Store) {
     assert_eq!(tail.frames().iter().map(|frame| frame.parts.len()).sum::<usize>(), told.len());
     for (at, part) in &told {
         let frame = &tail.frames()[usize::try_from(at.sequence).expect("few objects")];
-        assert_eq!(&frame.parts[at.part as usize], part.operations(), "{at:?}");
+        assert_eq!(&frame.parts[at.part as usize], part.changes(), "{at:?}");
     }
     logs[0].end().await.expect("end");
     for log in &logs {

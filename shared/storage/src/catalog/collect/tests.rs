@@ -2,7 +2,7 @@ mod simulation;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use cairn_model::{Operation, PointId, Selection};
+use cairn_model::{Change, PointId};
 use futures::TryStreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
 use tokio::time::advance;
@@ -75,7 +75,7 @@ async fn pass(ms: u64) {
 }
 
 fn write(id: u64) -> Part {
-    Part::new(vec![Operation::Delete(Selection::Ids(vec![PointId::Num(id)]))]).unwrap()
+    Part::new(vec![Change::Remove(vec![PointId::Num(id)])]).unwrap()
 }
 
 fn log(catalog: &Catalog, collection: &Collection, shard: u32) -> Log {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_model::{Operation, Point, PointId, Selection, UpdateMode, Vector};
+use cairn_model::{Change, Point, PointId, Vector};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{Catalog, Collection, DeadRows, Generation, HeadEntry, SegmentEntry};
@@ -36,7 +36,7 @@ pub(super) fn ids(shard: u32) -> Vec<u64> {
 }
 
 /// A write of some points, with this number; `saw` is what it was computed from.
-pub(super) fn upsert(ids: &[u64], version: u64, saw: Option<Option<u64>>) -> Operation {
+pub(super) fn upsert(ids: &[u64], version: u64, saw: Option<Option<u64>>) -> Change {
     let point = |id: &u64| {
         let mut payload = serde_json::Map::new();
         payload.insert(VERSION.to_owned(), version.into());
@@ -46,17 +46,17 @@ pub(super) fn upsert(ids: &[u64], version: u64, saw: Option<Option<u64>>) -> Ope
         let vectors = [(String::new(), Vector::Dense(vec![0.0; 4]))].into();
         Point { id: PointId::Num(*id), vectors, payload }
     };
-    Operation::Upsert { points: ids.iter().map(point).collect(), mode: UpdateMode::Upsert, filter: None }
+    Change::Put(ids.iter().map(point).collect())
 }
 
 /// A removal of some points, which is known by the number that it writes to another one.
-pub(super) fn removal(removed: &[u64], mark: u64, version: u64) -> Vec<Operation> {
+pub(super) fn removal(removed: &[u64], mark: u64, version: u64) -> Vec<Change> {
     let removed = removed.iter().map(|id| PointId::Num(*id)).collect();
-    vec![Operation::Delete(Selection::Ids(removed)), upsert(&[mark], version, None)]
+    vec![Change::Remove(removed), upsert(&[mark], version, None)]
 }
 
-pub(super) fn part(operations: Vec<Operation>) -> Part {
-    Part::new(operations).expect("within all limits")
+pub(super) fn part(changes: Vec<Change>) -> Part {
+    Part::new(changes).expect("within all limits")
 }
 
 fn number(id: &PointId) -> u64 {
@@ -67,30 +67,29 @@ fn number(id: &PointId) -> u64 {
 }
 
 /// The number of a write.
-pub(super) fn version(operations: &[Operation]) -> u64 {
-    let found = operations.iter().find_map(|operation| match operation {
-        Operation::Upsert { points, .. } => points.first()?.payload[VERSION].as_u64(),
-        _ => None,
+pub(super) fn version(changes: &[Change]) -> u64 {
+    let found = changes.iter().find_map(|change| match change {
+        Change::Put(points) => points.first()?.payload[VERSION].as_u64(),
+        Change::Remove(_) => None,
     });
     found.expect("every write has a number")
 }
 
 /// The point that a computed write is about, and what it was computed from.
-pub(super) fn saw(operations: &[Operation]) -> Option<(u64, Option<u64>)> {
-    let Operation::Upsert { points, .. } = operations.first()? else { return None };
+pub(super) fn saw(changes: &[Change]) -> Option<(u64, Option<u64>)> {
+    let Change::Put(points) = changes.first()? else { return None };
     let point = points.first()?;
     Some((number(&point.id), point.payload.get(SAW)?.as_u64()))
 }
 
-/// Does to the points what operations say.
-pub(super) fn apply(changes: &mut Changes, operations: &[Operation]) {
-    for operation in operations {
-        match operation {
-            Operation::Upsert { points, .. } => {
+/// Does to the points what a part of a log says.
+pub(super) fn apply(changes: &mut Changes, part: &[Change]) {
+    for change in part {
+        match change {
+            Change::Put(points) => {
                 changes.extend(points.iter().map(|point| (number(&point.id), point.payload[VERSION].as_u64())));
             }
-            Operation::Delete(Selection::Ids(ids)) => changes.extend(ids.iter().map(|id| (number(id), None))),
-            other => panic!("is never written: {other:?}"),
+            Change::Remove(ids) => changes.extend(ids.iter().map(|id| (number(id), None))),
         }
     }
 }
@@ -98,7 +97,7 @@ pub(super) fn apply(changes: &mut Changes, operations: &[Operation]) {
 /// What objects of a log come to.
 pub(super) fn changes(frames: &[Arc<Frame>]) -> Changes {
     let mut changes = Changes::new();
-    frames.iter().flat_map(|frame| &frame.parts).for_each(|operations| apply(&mut changes, operations));
+    frames.iter().flat_map(|frame| &frame.parts).for_each(|part| apply(&mut changes, part));
     changes
 }
 

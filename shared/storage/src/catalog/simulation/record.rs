@@ -213,9 +213,9 @@ impl Record {
         for (shard, frames) in &inner.logs {
             inner.check_computed(shard, frames);
             for frame in frames {
-                for (part, operations) in (0..).zip(&frame.parts) {
+                for (part, changes) in (0..).zip(&frame.parts) {
                     let at = Appended { sequence: frame.sequence, part };
-                    places.entry(points::version(operations)).or_default().push((shard, at));
+                    places.entry(points::version(changes)).or_default().push((shard, at));
                 }
             }
         }
@@ -284,11 +284,11 @@ impl Inner {
     /// What was computed from something comes right after it.
     fn check_computed(&self, shard: &Shard, frames: &[Arc<Frame>]) {
         let mut now = self.base(shard);
-        for operations in frames.iter().flat_map(|frame| &frame.parts) {
-            if let Some((id, saw)) = points::saw(operations) {
-                assert_eq!(now.get(&id).copied().flatten(), saw, "{shard:?}: {operations:?} is computed from the past");
+        for changes in frames.iter().flat_map(|frame| &frame.parts) {
+            if let Some((id, saw)) = points::saw(changes) {
+                assert_eq!(now.get(&id).copied().flatten(), saw, "{shard:?}: {changes:?} is computed from the past");
             }
-            points::apply(&mut now, operations);
+            points::apply(&mut now, changes);
         }
     }
 

@@ -105,11 +105,11 @@ impl Searcher {
     pub(super) async fn write(&self, shard: u32, removes: bool) -> bool {
         let ids = points::ids(shard);
         self.put(shard, async |log, _, version| {
-            let operations = match removes {
+            let changes = match removes {
                 true => points::removal(&ids[2..3], ids[1], version),
                 false => vec![points::upsert(&ids[2..], version, None)],
             };
-            log.append(points::part(operations)).await
+            log.append(points::part(changes)).await
         })
         .await
     }

@@ -83,7 +83,7 @@ async fn damaged_drafts_are_named_and_strangers_refused() {
         ("draft.json", "generation", serde_json::json!("01J00000000000000000000001"), ErrorKind::Corrupt, "belongs to"),
         ("draft.json", "name", "d".into(), ErrorKind::Corrupt, "of 'd'"),
         ("draft.json", "format", 2.into(), ErrorKind::Unsupported, "update Cairn"),
-        ("draft.json", "schema", serde_json::json!({"vectors": {}, "shard_count": 1}), ErrorKind::Corrupt, "schema"),
+        ("draft.json", "schema", serde_json::json!({"vectors": {}, "shard_count": 0}), ErrorKind::Corrupt, "schema"),
         ("0/draft.json", "shard", 1.into(), ErrorKind::Corrupt, "belongs to shard 1"),
         (
             "0/draft.json",

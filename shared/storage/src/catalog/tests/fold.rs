@@ -1,12 +1,12 @@
 //! Collections that take writes: what is folded, who is overtaken, and what ends.
 
-use cairn_model::{Kind as _, Operation, Partition, PointId, Selection};
+use cairn_model::{Change, Kind as _, Partition, PointId};
 
 use super::*;
 use crate::log::{AppendError, Log, LogOptions, Part, Place as LogPlace};
 
 fn write(id: u64) -> Part {
-    Part::new(vec![Operation::Delete(Selection::Ids(vec![PointId::Num(id)]))]).unwrap()
+    Part::new(vec![Change::Remove(vec![PointId::Num(id)])]).unwrap()
 }
 
 fn log(catalog: &Catalog, collection: &Collection, shard: u32) -> Log {

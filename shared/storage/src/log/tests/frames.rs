@@ -1,8 +1,8 @@
 use cairn_model::{
-    ErrorKind, FilterText, Path, Payload, Point, UpdateMode, Vector, Vectors,
-    limits::{LOG_BODY_BYTES_MAX, PAYLOAD_BYTES_MAX},
+    ErrorKind, Payload, Point, Vector, Vectors,
+    limits::{IDS_MAX, LOG_BODY_BYTES_MAX, PAYLOAD_BYTES_MAX},
 };
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,53 +52,17 @@ fn payload() -> impl Strategy<Value = Payload> {
     vec(("\\PC{0,6}", value), 0..4).prop_map(|pairs| pairs.into_iter().collect())
 }
 
-fn filter() -> impl Strategy<Value = FilterText> {
-    ("[a-z]{1,4}", any::<i64>()).prop_map(|(key, value)| {
-        let filter = json!({"must": [{"key": key, "match": {"value": value}}], "must_not": {"has_id": [1]}});
-        FilterText::parse(filter.to_string()).unwrap()
-    })
-}
-
-fn selection() -> impl Strategy<Value = Selection> {
-    prop_oneof![vec(id(), 0..5).prop_map(Selection::Ids), filter().prop_map(Selection::Filter)]
-}
-
-fn path() -> impl Strategy<Value = Path> {
-    "[a-z]{1,4}(\\[\\]|\\.[a-z]{1,3}|\\[[0-9]\\]){0,2}".prop_map(|text| Path::parse(&text).unwrap())
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let mode = prop_oneof![Just(UpdateMode::Upsert), Just(UpdateMode::InsertOnly), Just(UpdateMode::UpdateOnly)];
+fn change() -> impl Strategy<Value = Change> {
     let point = (id(), vectors(), payload()).prop_map(|(id, vectors, payload)| Point { id, vectors, payload });
-    prop_oneof![
-        (vec(point, 0..4), mode, option::of(filter())).prop_map(|(points, mode, filter)| Operation::Upsert {
-            points,
-            mode,
-            filter
-        }),
-        selection().prop_map(Operation::Delete),
-        (selection(), payload(), option::of(path())).prop_map(|(selection, payload, key)| Operation::SetPayload {
-            selection,
-            payload,
-            key
-        }),
-        (selection(), payload(), option::of(path()))
-            .prop_map(|(selection, payload, key)| Operation::OverwritePayload { selection, payload, key }),
-        (selection(), vec(path(), 0..4)).prop_map(|(selection, keys)| Operation::DeletePayload { selection, keys }),
-        selection().prop_map(Operation::ClearPayload),
-        (vec((id(), vectors()), 0..4), option::of(filter()))
-            .prop_map(|(points, filter)| Operation::UpdateVectors { points, filter }),
-        (selection(), vec("[a-z]{0,4}", 0..3))
-            .prop_map(|(selection, names)| Operation::DeleteVectors { selection, names }),
-    ]
+    prop_oneof![vec(point, 0..4).prop_map(Change::Put), vec(id(), 0..5).prop_map(Change::Remove)]
 }
 
 prop_compose! {
     fn frame()(
         sequence in any::<u64>(), writer in any::<u128>(), nonce in any::<u64>(),
-        parts in vec(vec(operation(), 1..4), 0..4),
+        parts in vec(vec(change(), 1..4), 0..4),
     ) -> (Frame, bytes::Bytes) {
-        let parts: Vec<_> = parts.into_iter().map(|operations| Part::new(operations).unwrap()).collect();
+        let parts: Vec<_> = parts.into_iter().map(|changes| Part::new(changes).unwrap()).collect();
         let frame = Frame::of(sequence, Ulid(writer), nonce, &parts);
         let object = frame.encode_parts(&parts).unwrap();
         (frame, object)
@@ -167,14 +131,15 @@ proptest! {
 fn the_format_is_as_documented() {
     let body = [
         &[2, 0, 0, 0][..],
-        &[1, 74, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3, 0],
+        &[1, 1, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 3, 0],
         &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0x80, 0x3f],
         &[1, 0, b'm', 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x40],
         &[1, 0, b's', 2, 1, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0xbf],
         &[7, 0, 0, 0],
         br#"{"a":1}"#,
-        &[2, 22, 0, 0, 0, 0, 1, 0, 0, 0, 1],
+        &[2, 2, 0, 0, 0, 1],
         &[0xaa; 16],
+        &[0, 6, 0, 0, 0, 0, 0, 0, 1],
     ]
     .concat();
     let stored = u8::try_from(body.len()).unwrap();
@@ -194,38 +159,45 @@ fn the_format_is_as_documented() {
     ]);
     let payload = json!({"a": 1}).as_object().unwrap().clone();
     let point = Point { id: PointId::Num(5), vectors, payload };
-    let operations = [
-        Operation::Upsert { points: vec![point], mode: UpdateMode::InsertOnly, filter: None },
-        Operation::Delete(Selection::Ids(vec![PointId::Uuid(uuid::Uuid::from_bytes([0xaa; 16]))])),
-    ];
+    let uuid = PointId::Uuid(uuid::Uuid::from_bytes([0xaa; 16]));
+    let changes = [Change::Put(vec![point]), Change::Remove(vec![uuid, PointId::Num(6 + (1 << 56))])];
     let object = sealed([header, body.clone()].concat());
     let frame = Frame {
         sequence: 3,
         writer: Ulid(u128::from_le_bytes([7; 16])),
         nonce: 4,
         body_bytes: body.len() as u64,
-        parts: vec![operations.into()],
+        parts: vec![changes.into()],
     };
     assert_eq!(Frame::decode(&object), Ok(frame.clone()));
+    assert_eq!(super::super::body::encode(&frame.parts[0]), Ok(body));
     let end = Frame { body_bytes: 0, parts: vec![], ..frame };
     let object = end.encode().unwrap();
     assert_eq!((object.len(), object[48], Frame::decode(&object)), (HEADER_BYTES, 1, Ok(end)));
 }
 
 #[test]
-fn newer_versions_and_unknown_filters_say_update() {
+fn newer_versions_say_update() {
     let mut object = write_object();
     object[6] = 2;
     let error = Frame::decode(&object).unwrap_err();
     assert_eq!(error, FrameError::Version(2));
     assert_eq!(error.of("x".to_owned()).kind, ErrorKind::Unsupported);
     assert_eq!(Frame::decode(b"{}").unwrap_err().of("x".to_owned()).kind, ErrorKind::Corrupt);
-    let filter = br#"{"must":[{"smells":"of the future"}]}"#;
-    let length = u8::try_from(filter.len()).unwrap();
-    let body = [&[1, 0, 0, 0, 2, length + 5, 0, 0, 0, 1, length, 0, 0, 0][..], filter].concat();
-    let error = Frame::decode(&with_body(&body)).unwrap_err();
-    assert!(matches!(&error, FrameError::Filter(why) if why.contains("smells")), "{error}");
-    assert_eq!(error.of("x".to_owned()).kind, ErrorKind::Unsupported);
+}
+
+#[test]
+fn only_kinds_that_are_documented_are_read() {
+    // A put and a removal of nothing, a kind that is none, and one that is cut off.
+    let read = |change: &[u8]| Frame::decode(&with_body(&[&[1, 0, 0, 0], change].concat()));
+    assert_eq!(*read(&[1, 0, 0, 0, 0]).unwrap().parts[0], [Change::Put(vec![])]);
+    assert_eq!(*read(&[2, 0, 0, 0, 0]).unwrap().parts[0], [Change::Remove(vec![])]);
+    for kind in (0..=255).filter(|kind| ![1, 2].contains(kind)) {
+        let error = read(&[kind, 0, 0, 0, 0]).unwrap_err();
+        assert_eq!(error.to_string(), format!("change: kind {kind} is unknown"));
+    }
+    assert_eq!(read(&[2, 0, 0, 0]).unwrap_err(), FrameError::Short("changes"));
+    assert_eq!(read(&[2, 0, 0, 0, 0, 0]).unwrap_err().to_string(), "body: 1 bytes too many");
 }
 
 fn write_object() -> Vec<u8> {
@@ -247,11 +219,13 @@ fn with_body(body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn numbers_that_lie_take_no_memory() {
-    // A million points, ids, words and bytes that are not there.
+    // Points, ids, words and bytes that are not there, and parts.
     for body in [
-        &[1, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0][..],
-        &[1, 0, 0, 0, 2, 5, 0, 0, 0, 0, 0, 0, 1, 0],
+        &[1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0][..],
+        &[1, 0, 0, 0, 2, 0, 0, 1, 0, 0, 0, 0],
         &[1, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff],
+        &[1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0, 0],
+        &[1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 3, 0],
         &[0xff, 0xff, 0xff, 0xff],
         &[0, 0, 0, 0],
     ] {
@@ -274,28 +248,24 @@ fn numbers_that_lie_take_no_memory() {
 #[test]
 fn what_no_reader_could_read_is_not_written() {
     let payload = |value: Value| -> Payload { [("a".to_owned(), value)].into_iter().collect() };
-    let set =
-        |payload| Part::new(vec![Operation::SetPayload { selection: Selection::Ids(vec![]), payload, key: None }]);
+    let put =
+        |payload| Part::new(vec![Change::Put(vec![Point { id: PointId::Num(1), vectors: Vectors::new(), payload }])]);
     let deep = |depth| (0..depth).fold(json!(1), |inner, _| json!([inner]));
-    let parts = [set(payload(deep(119))).unwrap()];
+    let parts = [put(payload(deep(119))).unwrap()];
     let object = Frame::of(0, Ulid(1), 0, &parts).encode_parts(&parts).unwrap();
     assert!(Frame::decode(&object).is_ok());
-    assert_eq!(set(payload(deep(121))).unwrap_err().kind, ErrorKind::Invalid);
-    assert_eq!(set(payload(json!("x".repeat(PAYLOAD_BYTES_MAX)))).unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(put(payload(deep(121))).unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(put(payload(json!("x".repeat(PAYLOAD_BYTES_MAX)))).unwrap_err().kind, ErrorKind::Invalid);
     assert_eq!(Part::new(vec![]).unwrap_err().kind, ErrorKind::Invalid);
-    let many = vec![Operation::ClearPayload(Selection::Ids(vec![])); 1_001];
+    let many = vec![Change::Remove(vec![]); 1_001];
     assert!(Part::new(many).unwrap_err().why.contains("1000 are allowed"));
-    let large = Operation::Upsert {
-        points: (0..300)
-            .map(|id| Point {
-                id: PointId::Num(id),
-                vectors: [(String::new(), Vector::Dense(vec![0.5; 60_000]))].into(),
-                payload: Payload::default(),
-            })
-            .collect(),
-        mode: UpdateMode::Upsert,
-        filter: None,
+    let ids = vec![Change::Remove(vec![PointId::Num(1); IDS_MAX + 1])];
+    assert!(Part::new(ids).unwrap_err().why.contains("100000 are allowed"));
+    let point = |id| Point {
+        id: PointId::Num(id),
+        vectors: [(String::new(), Vector::Dense(vec![0.5; 60_000]))].into(),
+        payload: Payload::default(),
     };
-    let error = Part::new(vec![large]).unwrap_err();
+    let error = Part::new(vec![Change::Put((0..300).map(point).collect())]).unwrap_err();
     assert!(error.kind == ErrorKind::TooLarge && error.why.contains("fewer points"), "{error}");
 }

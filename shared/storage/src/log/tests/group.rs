@@ -38,7 +38,7 @@ async fn batches_are_bounded_in_bytes_and_one_larger_write_goes_alone() {
     let bytes = write(0).bytes();
     let (_, log, _, _) = slow(LogOptions { batch_bytes: bytes * 2, ..options(1) });
     log.append(write(0)).await.unwrap();
-    let large = Part::new(vec![Operation::Delete(Selection::Ids((0..9).map(PointId::Num).collect()))]).unwrap();
+    let large = Part::new(vec![Change::Remove((0..9).map(PointId::Num).collect())]).unwrap();
     let parts = [write(1), write(2), large, write(3)];
     let places = join_all(parts.map(|part| log.append(part))).await;
     let sequences: Vec<_> = places.into_iter().map(|at| at.unwrap().sequence).collect();
