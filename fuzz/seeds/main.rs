@@ -10,8 +10,8 @@ use std::{
 
 use cairn_engine::{Unwatched, segment::Builder};
 use cairn_model::{
-    Change, CollectionName, Datatype, Distance, HnswConfig, Payload, PointId, SearchParams, Usage, Vector,
-    VectorParams, VectorQuery, Vectors,
+    Change, CollectionName, CollectionSchema, Comparator, Datatype, Distance, HnswConfig, MultivectorConfig, Payload,
+    PointId, SearchParams, SparseVectorParams, Usage, Vector, VectorParams, VectorQuery, Vectors,
 };
 use cairn_searcher::{
     PayloadSelector, Record, VectorSelector,
@@ -135,7 +135,41 @@ fn segments(folder: &Path) -> io::Result<()> {
             write(folder, &format!("{distance:?}-{datatype:?}-{points}"), &bytes)?;
         }
     }
+    for first in [true, false] {
+        let mut bytes = Vec::new();
+        several(first)?.write(&pool, &Unwatched, &mut bytes).map_err(io::Error::other)?;
+        write(folder, if first { "several" } else { "several-without-a-first" }, &bytes)?;
+    }
     Ok(())
+}
+
+/// Points with vectors of every kind, one of which all have, or none.
+fn several(first: bool) -> io::Result<Builder> {
+    let with = |size, distance, datatype| VectorParams { datatype, ..VectorParams::new(size, distance) };
+    let multivector = Some(MultivectorConfig { comparator: Comparator::MaxSim });
+    let mut schema = CollectionSchema::single("stone", with(9, Distance::Euclid, Datatype::Float32), 1);
+    schema.vectors.extend([
+        ("edge".to_owned(), with(33, Distance::Cosine, Datatype::Float16)),
+        ("tone".to_owned(), with(3, Distance::Manhattan, Datatype::Uint8)),
+        ("many".to_owned(), VectorParams { multivector, ..with(2, Distance::Dot, Datatype::Float32) }),
+    ]);
+    schema.sparse_vectors.insert("words".to_owned(), SparseVectorParams::default());
+    let mut builder = Builder::of(&schema, 7);
+    for row in 0..60u32 {
+        let values = |count: u32| (0..count).map(|d| ((row * 37 + d * 11) % 101) as f32).collect::<Vec<f32>>();
+        let all = [
+            ("stone", Vector::Dense(values(9)), first || row != 7),
+            ("edge", Vector::Dense(values(33)), row % 3 > 0),
+            ("tone", Vector::Dense(values(3)), row % 4 == 0),
+            ("many", Vector::Multi { dim: 2, values: values(2 + row % 3 * 2) }, row % 2 == 0),
+            ("words", Vector::Sparse { indices: (row..row + row % 4).collect(), values: values(row % 4) }, row % 5 > 0),
+        ];
+        let had = all.into_iter().filter(|(_, _, had)| *had);
+        let vectors: Vectors = had.map(|(name, vector, _)| (name.to_owned(), vector)).collect();
+        let payload = payload(row as usize);
+        builder.push_point(PointId::Num(row.into()), &vectors, payload.as_object()).map_err(io::Error::other)?;
+    }
+    Ok(builder)
 }
 
 fn filters(folder: &Path) -> io::Result<()> {

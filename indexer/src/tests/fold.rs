@@ -1,7 +1,9 @@
 //! What was written moves into segments: nothing is lost and nothing is there twice, whoever comes first and wherever it dies.
 
 use cairn_engine::{fresh::Fresh, segment::decode_dead};
-use cairn_model::{Change, ErrorKind, Kind as _, Partition, Point, Vector, Vectors};
+use cairn_model::{
+    Change, Comparator, ErrorKind, Kind as _, MultivectorConfig, Partition, Point, SparseVectorParams, Vector, Vectors,
+};
 use cairn_storage::{
     Collection,
     catalog::ManifestPosition,
@@ -19,9 +21,20 @@ const SHARDS: u32 = 2;
 /// What is to be there: vectors and payloads by id.
 type Model = BTreeMap<PointId, (Vectors, String)>;
 
-/// The vectors of a row under a seed.
-fn vectors(row: usize, seed: usize) -> Vectors {
-    [("v".to_owned(), Vector::Dense(vector(row, seed)))].into()
+/// The vectors of a row under a seed, as far as a collection has them: rows lack some, and some rows all.
+fn vectors(schema: &CollectionSchema, row: usize, seed: usize) -> Vectors {
+    let several = schema.vectors.len() > 1;
+    let values = vector(row, seed);
+    let wide = (0..40).map(|x| values[x % DIM] + x as f32).collect();
+    let indices = vec![row as u32, row as u32 + 1 + seed as u32];
+    let all = [
+        ("v", !several || row % 11 != 5, Vector::Dense(values.clone())),
+        ("wide", row % 3 != (seed + 1) % 3, Vector::Dense(wide)),
+        ("many", row % 2 == seed % 2, Vector::Multi { dim: 2, values: values[..2 + 2 * (row % 3)].to_vec() }),
+        ("words", row % 5 != 0, Vector::Sparse { indices, values: values[..2].to_vec() }),
+    ];
+    let has = all.into_iter().filter(|(name, has, _)| *has && schema.kind(name).is_some());
+    has.map(|(name, _, vector)| (name.to_owned(), vector)).collect()
 }
 
 fn params() -> VectorParams {
@@ -29,7 +42,13 @@ fn params() -> VectorParams {
 }
 
 async fn created(place: &Place) -> Collection {
-    let schema = CollectionSchema::single("v", params(), SHARDS);
+    let mut schema = CollectionSchema::single("v", params(), SHARDS);
+    schema.vectors.insert("wide".to_owned(), VectorParams::new(40, Distance::Euclid));
+    let max_sim = MultivectorConfig { comparator: Comparator::MaxSim };
+    schema
+        .vectors
+        .insert("many".to_owned(), VectorParams { multivector: Some(max_sim), ..VectorParams::new(2, Distance::Dot) });
+    schema.sparse_vectors.insert("words".to_owned(), SparseVectorParams::default());
     fs::create_dir_all(place.path().join("temporary")).unwrap();
     place.catalog().create(&name(), &schema).await.unwrap()
 }
@@ -66,7 +85,7 @@ async fn write(catalog: &Catalog, model: &mut Model, (puts, seed): (&[usize], us
         let of_shard = |row: &&usize| id(**row).shard(SHARDS) == shard;
         let point = |row: &usize| Point {
             id: id(*row),
-            vectors: vectors(*row, seed),
+            vectors: vectors(&collection.doc.schema, *row, seed),
             payload: serde_json::from_str(&format!("{{\"row\":{row},\"seed\":{seed}}}")).unwrap(),
         };
         let points: Vec<Point> = puts.iter().filter(of_shard).map(point).collect();
@@ -78,7 +97,10 @@ async fn write(catalog: &Catalog, model: &mut Model, (puts, seed): (&[usize], us
         log(catalog, &collection, shard).append(part).await.unwrap();
     }
     for row in puts {
-        model.insert(id(*row), (vectors(*row, seed), format!("{{\"row\":{row},\"seed\":{seed}}}")));
+        model.insert(
+            id(*row),
+            (vectors(&collection.doc.schema, *row, seed), format!("{{\"row\":{row},\"seed\":{seed}}}")),
+        );
     }
     removed.iter().for_each(|row| drop(model.remove(&id(*row))));
 }
@@ -180,6 +202,7 @@ async fn a_collection_that_was_built_takes_writes_and_loses_its_dead() {
     let mut index = place.job(0, 1);
     let mut text = String::new();
     let mut model = Model::new();
+    let schema = CollectionSchema::single("v", params(), SHARDS);
     for row in 0..9_000 {
         let values = vector(row, 1);
         let payload = format!("{{\"long\":\"{}\",\"row\":{row}}}", "x".repeat(row % 50));
@@ -189,7 +212,7 @@ async fn a_collection_that_was_built_takes_writes_and_loses_its_dead() {
             serde_json::to_string(&id(row)).unwrap()
         )
         .unwrap();
-        model.insert(id(row), (vectors(row, 1), payload));
+        model.insert(id(row), (vectors(&schema, row, 1), payload));
     }
     fs::write(&index.input, &text).unwrap();
     index.options.shards = Some(SHARDS);

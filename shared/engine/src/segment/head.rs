@@ -143,6 +143,9 @@ impl ValuesHead {
             return Err(Error::corrupt(SECTION, bytes.len(), "cut off"));
         }
         let kind = if bytes[6] == SPARSE {
+            if bytes[..6] != [0; 6] {
+                return Err(Error::corrupt(SECTION, 0, "a sparse vector with dimensions"));
+            }
             ValuesKind::Sparse
         } else {
             let (distance, datatype) = metric(bytes)?;
@@ -306,5 +309,31 @@ mod tests {
         assert!(!Head::decode(&without).unwrap().params.originals);
         without[6] = 0;
         assert!(Head::decode(&without).is_err(), "neither codes nor originals");
+    }
+
+    #[test]
+    fn heads_without_a_dense_vector_round_trip() {
+        let multivector = Some(MultivectorConfig { comparator: Comparator::MaxSim });
+        let datatype = Datatype::Float16;
+        let many = VectorParams { multivector, datatype, ..VectorParams::new(7, Distance::Cosine) };
+        for head in [
+            GroupHead::Points,
+            GroupHead::Values(ValuesHead { name: "many".into(), kind: ValuesKind::Multi(many) }),
+            GroupHead::Values(ValuesHead { name: String::new(), kind: ValuesKind::Sparse }),
+        ] {
+            let bytes = head.encode();
+            assert_eq!(GroupHead::decode(&bytes), Ok(head.clone()));
+            for len in 0..bytes.len() {
+                assert!(GroupHead::decode(&bytes[..len]).is_err(), "{head:?}");
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert!(GroupHead::decode(&longer).is_err());
+        }
+        let head = GroupHead::Values(ValuesHead { name: "many".into(), kind: ValuesKind::Multi(many) });
+        for (at, value) in [(0, 0u8), (2, 2), (4, 9), (5, 9), (6, 6), (32, 3), (35, 1), (64, 0xFF)] {
+            let mut bad = head.encode();
+            bad[at] = value;
+            assert!(GroupHead::decode(&bad).is_err(), "byte {at}");
+        }
     }
 }

@@ -79,3 +79,30 @@ fn what_rows_decide_takes_few_rounds() {
         }
     }
 }
+
+#[test]
+fn what_the_vectors_of_a_point_take_is_named_at_once() {
+    let dense = [
+        ("a", params(40, Distance::Euclid, Datatype::Float32)),
+        ("b", VectorParams { originals: false, ..params(40, Distance::Cosine, Datatype::Float32) }),
+        ("c", params(4, Distance::Manhattan, Datatype::Uint8)),
+    ];
+    let shares = [("b", 0.5), ("c", 0.5), (several::MULTI, 0.5), (several::SPARSE, 0.5)];
+    let model = several::Model::new(several::schema(&dense, true), 2_000, &shares, 3);
+    let file = Arc::new(model.bytes());
+    let whole = Segment::open(Arc::new(file.to_vec())).unwrap();
+    whole.verify().unwrap();
+    let mut with_all = 0;
+    for ordinal in (0..2_000).step_by(61) {
+        let (vectors, rounds) = far(&file, |segment| segment.vectors(ordinal, &|_| true));
+        assert_eq!(vectors, whole.vectors(ordinal, &|_| true).unwrap());
+        // Where further vectors are comes first, then they.
+        assert!(rounds <= 2, "{rounds}");
+        assert_eq!(far(&file, |segment| segment.vectors(ordinal, &|name| name == "a")).1, 1);
+        with_all += usize::from(vectors.len() == 5);
+    }
+    assert!(with_all > 0);
+    let filter = several::filters()[4].clone();
+    let (count, rounds) = far(&file, |segment| segment.count(filter.as_ref(), &Unwatched));
+    assert!(count > 0 && count == whole.count(filter.as_ref(), &Unwatched).unwrap() && rounds <= 5, "{rounds}");
+}

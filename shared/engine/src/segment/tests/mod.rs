@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Builder, Hit, Segment, Strategy, WriteError};
 use crate::{Error, Unwatched, kernel, payload, seed::SplitMix64};
 
+mod damage;
 mod dead;
 mod far;
 mod filters;
@@ -358,73 +359,4 @@ fn queries_are_checked() {
         assert!(matches!(error, Error::Invalid { field: "vector", .. }), "{error}");
     }
     assert_eq!(segment.search(&query(&[0.0; 4], 500, false, None), &Unwatched).unwrap().hits.len(), 50);
-}
-
-/// Uses everything a reader can do; any answer is fine, a panic is not.
-fn exercise(bytes: Vec<u8>) {
-    let Ok(segment) = Segment::open(Arc::new(bytes)) else { return };
-    let _ = segment.verify();
-    let _ = segment.describe();
-    let filter = Filter::from_json(&json!({
-        "should": [{"key": "cat", "match": {"value": "c1"}}, {"key": "x", "range": {"gt": 10}}],
-        "must_not": [{"key": "half", "match": {"value": true}}, {"is_empty": {"key": "n"}}],
-    }))
-    .unwrap();
-    let dim = segment.params().unwrap().size as usize;
-    for filter in [None, Some(filter)] {
-        for exact in [true, false] {
-            let _ = segment.search(&query(&vec![0.5; dim], 5, exact, filter.clone()), &Unwatched);
-        }
-        let _ = segment.count(filter.as_ref(), &Unwatched);
-        let _ = segment.scroll(None, filter.as_ref(), 10, &Unwatched);
-    }
-    for ordinal in [0, 1, segment.len() - 1, segment.len()] {
-        let _ = (segment.id(ordinal), segment.payload(ordinal), segment.vector(ordinal));
-    }
-}
-
-fn small_file() -> Vec<u8> {
-    Sample::new(300, 36, Datatype::Float32, 10).bytes(params(36, Distance::Euclid, Datatype::Float32))
-}
-
-#[test]
-fn every_flipped_byte_is_found_by_verify() {
-    let bytes = small_file();
-    let sections = Segment::open(Arc::new(bytes.clone())).unwrap().file.sections().to_vec();
-    for section in sections {
-        for at in [section.offset, section.offset + section.len / 2, section.offset + section.len - 1] {
-            let mut bad = bytes.clone();
-            bad[at as usize] ^= 0x10;
-            let outcome = Segment::open(Arc::new(bad)).and_then(|segment| segment.verify());
-            let error = outcome.expect_err(section.kind.name());
-            assert!(error.to_string().contains(section.kind.name()), "{error}");
-        }
-    }
-}
-
-#[test]
-fn truncated_files_are_refused() {
-    let bytes = small_file();
-    for len in (0..bytes.len()).step_by(bytes.len() / 61).chain([bytes.len() - 1]) {
-        let error = Segment::open(Arc::new(bytes[..len].to_vec())).unwrap_err();
-        assert!(matches!(error, Error::Corrupt { .. }), "{len}: {error}");
-    }
-    let mut longer = bytes;
-    longer.push(0);
-    assert!(Segment::open(Arc::new(longer)).is_err());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn damaged_files_never_panic(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40)) {
-        use std::sync::OnceLock;
-        static FILE: OnceLock<Vec<u8>> = OnceLock::new();
-        let mut bytes = FILE.get_or_init(small_file).clone();
-        for (at, value) in edits {
-            let at = at.index(bytes.len());
-            bytes[at] = value;
-        }
-        exercise(bytes);
-    }
 }

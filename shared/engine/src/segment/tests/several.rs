@@ -347,3 +347,44 @@ fn a_schema_must_have_what_the_segment_has() {
         assert!(segment.contradicts(&other).unwrap().contains(&format!("'{name}'")));
     }
 }
+
+#[test]
+fn half_of_the_points_are_searched_as_well_as_all() {
+    let coded = |distance| params(48, distance, Datatype::Float32);
+    for (distance, strategy) in [(Distance::Cosine, Strategy::Graph), (Distance::Manhattan, Strategy::Graph)] {
+        let (base, sample) =
+            (Sample::new(4_000, 16, Datatype::Float32, 3), Sample::new(4_000, 48, Datatype::Float32, 5));
+        let mut builder = Builder::of(
+            &schema(&[("a", params(16, Distance::Euclid, Datatype::Float32)), ("b", coded(distance))], false),
+            1,
+        );
+        for i in 0..4_000 {
+            let mut vectors = Vectors::from([("a".to_owned(), Vector::Dense(base.vectors[i].clone()))]);
+            if i % 2 == 1 {
+                vectors.insert("b".to_owned(), Vector::Dense(sample.vectors[i].clone()));
+            }
+            builder.push_point(sample.ids[i], &vectors, Some(&sample.payloads[i])).unwrap();
+        }
+        let segment = Segment::open(Arc::new(written(builder))).unwrap();
+        segment.verify().unwrap();
+        let dead = segment.without(Arc::new((0..4_000).step_by(40).collect()));
+        let filter =
+            Filter::from_json(&json!({"must": [{"key": "cat", "match": {"any": ["c1", "c2", "c3"]}}]})).unwrap();
+        for (segment, filter) in [(&segment, None), (&segment, Some(filter)), (&dead, None)] {
+            let (mut sum, mut scored) = (0.0, 0);
+            for vector in sample.vectors.iter().step_by(100) {
+                let asked = asking("b", vector.clone(), filter.clone(), true);
+                let truth = segment.search(&asked, &Unwatched).unwrap().hits;
+                let mut asked = asked;
+                asked.params.exact = false;
+                let found = segment.search(&asked, &Unwatched).unwrap();
+                assert!(filter.is_some() || found.strategy == strategy, "{:?}", found.strategy);
+                assert!(found.hits.iter().all(|hit| segment.dead().is_none_or(|dead| !dead.contains(hit.ordinal))));
+                sum += recall(&found.hits, &truth) / 40.0;
+                scored += found.usage.vectors_scored / 40;
+            }
+            assert!(sum >= 0.97, "{distance:?} {filter:?}: {sum}");
+            assert!(scored < 1_500, "{distance:?} {filter:?}: {scored} of 2,000");
+        }
+    }
+}

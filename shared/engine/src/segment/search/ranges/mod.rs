@@ -56,8 +56,8 @@ const FEW: u64 = 32;
 /// Candidates that are settled: per hit, and beyond.
 const SETTLED_PER_HIT: usize = 2;
 const SETTLED_MORE: usize = 4;
-/// So many bytes that tell of which points all rows are come in one piece; of more, those that are wanted.
-const PLACES_BYTES: u64 = 256 << 10;
+/// What tells of which points all rows are comes in one piece if it has no more than this share of the bytes of codes; else in as many as those.
+const PLACES_SHARE: u64 = 4;
 /// One point in so many is dead: fewer are left out of what was found, more are planned for as what a filter leaves.
 const DEAD_ONE_IN: u64 = 8;
 
@@ -274,9 +274,10 @@ impl<'a> Ranged<'a> {
         let mut missing = Missing::default();
         parts.iter().for_each(|part| missing.need(*part));
         // Of which points the rows are: what comes with codes costs no round of its own.
+        let codes_bytes: u64 = parts.iter().map(Region::len).sum();
         match self.places() {
             None => {}
-            Some(places) if places.ordinals().len() <= PLACES_BYTES => missing.need(places.ordinals()),
+            Some(places) if places.ordinals().len() * PLACES_SHARE <= codes_bytes => missing.need(places.ordinals()),
             Some(places) => {
                 for near in &near {
                     missing.need(places.ordinals_part(near.rows.clone())?);

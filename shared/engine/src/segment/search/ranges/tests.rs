@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use cairn_model::{Distance, HnswConfig, Payload, PointId, SearchParams, VectorParams};
+use cairn_model::{
+    CollectionSchema, Distance, HnswConfig, Payload, PointId, SearchParams, Vector, VectorParams, Vectors,
+};
 use serde_json::json;
 
 use super::*;
@@ -55,6 +57,32 @@ fn file(params: VectorParams, id: impl Fn(usize) -> PointId) -> Vec<u8> {
     bytes
 }
 
+/// Points of which all have the first vector, and parts the others; of another place in space, so that their clusters are others.
+fn several() -> (CollectionSchema, Vec<u8>) {
+    let mut schema = CollectionSchema::single("all", params(Distance::Cosine), 1);
+    schema.vectors.extend([
+        ("coded".to_owned(), VectorParams { originals: false, ..params(Distance::Dot) }),
+        ("half".to_owned(), params(Distance::Euclid)),
+        ("plain".to_owned(), params(Distance::Manhattan)),
+    ]);
+    let mut random = SplitMix64::new(8);
+    let mut builder = Builder::of(&schema, 42);
+    for i in 0..POINTS {
+        let mut vectors = Vectors::new();
+        for (name, one_in) in [("all", 1), ("coded", 3), ("half", 2), ("plain", 7)] {
+            if i % one_in == 0 {
+                vectors.insert(name.into(), Vector::Dense(values(&mut random, (i / one_in * 3) % 40)));
+            }
+        }
+        let payload = json!({ "centre": i % 40, "text": "x".repeat(i % 300) });
+        builder.push_point(PointId::Num((i * i) as u64), &vectors, payload.as_object()).unwrap();
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let mut bytes = Vec::new();
+    builder.write(&pool, &Unwatched, &mut bytes).unwrap();
+    (schema, bytes)
+}
+
 fn params(distance: Distance) -> VectorParams {
     let hnsw = HnswConfig { full_scan_threshold: 1, ..HnswConfig::default() };
     VectorParams { hnsw, ..VectorParams::new(DIM as u32, distance) }
@@ -68,9 +96,19 @@ fn asked(seed: u64, filter: Option<Filter>) -> VectorQuery {
 
 /// Searches from the head on, bringing what is missing; the answer, the rounds and the bytes.
 fn far(file: &Arc<Vec<u8>>, query: &VectorQuery, along: Along) -> (Found, usize, u64) {
+    far_without(file, &Arc::default(), query, along)
+}
+
+/// The same of a segment in which some points are dead.
+fn far_without(
+    file: &Arc<Vec<u8>>,
+    dead: &Arc<RoaringBitmap>,
+    query: &VectorQuery,
+    along: Along,
+) -> (Found, usize, u64) {
     let whole = Segment::open(Arc::new(file.to_vec())).unwrap();
     let mut source = Sparse { file: Arc::clone(file), at_hand: whole.head().unwrap().ranges };
-    let segment = Segment::open(Arc::new(source.clone())).unwrap();
+    let segment = Segment::open(Arc::new(source.clone())).unwrap().without(Arc::clone(dead));
     let (mut rounds, mut bytes) = (0, 0);
     loop {
         let here = segment.over(Arc::new(source.clone()));
@@ -193,4 +231,46 @@ fn more_recall_reads_more_and_cancellation_is_heard() {
     let whole = Segment::open(Arc::new(file.to_vec())).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(true);
     assert_eq!(whole.search_ranges(&asked(0, None), Along::default(), &stop), Err(Error::Cancelled));
+}
+
+#[test]
+fn further_vectors_take_no_more_rounds_than_the_first() {
+    let (schema, file) = several();
+    let file = Arc::new(file);
+    let whole = Segment::open(Arc::new(file.to_vec())).unwrap();
+    let filter = |value: serde_json::Value| -> Filter { serde_json::from_value(value).unwrap() };
+    let mut random = SplitMix64::new(4);
+    // As many as are left out of what was found, and as many as are planned for.
+    let mut dead = |share: f64| Arc::new((0..whole.len()).filter(|_| random.unit() < share).collect::<RoaringBitmap>());
+    for dead in [Arc::default(), dead(0.05), dead(0.6)] {
+        let segment = whole.without(Arc::clone(&dead));
+        for (name, params) in &schema.vectors {
+            for filter in [
+                None,
+                Some(filter(json!({ "must": [{ "has_vector": "coded" }, { "has_vector": name }] }))),
+                Some(filter(json!({ "must": [{ "key": "centre", "range": { "lt": 20 } }] }))),
+                Some(filter(json!({ "must": [{ "key": "centre", "match": { "value": 0 } }] }))),
+            ] {
+                let rounds_max = if filter.is_some() { 3 } else { 2 };
+                let (mut sum, mut read) = (0.0, 0);
+                for seed in 0..6 {
+                    let query = VectorQuery { using: name.clone(), ..asked(seed, filter.clone()) };
+                    let along = Along { payload: seed % 2 == 0 };
+                    let (found, rounds, bytes) = far_without(&file, &dead, &query, along);
+                    let more = usize::from(filter.is_none() && name != "all" && dead.len() > 1_000);
+                    assert!(rounds <= rounds_max + more, "{rounds} rounds: {name} {filter:?} {}", dead.len());
+                    assert_eq!(segment.search_ranges(&query, along, &Unwatched).unwrap(), found);
+                    let all = VectorQuery { k: POINTS, ..query.clone() };
+                    let all = segment.search_by(&all, Some(Strategy::Exact), &Unwatched).unwrap();
+                    assert_eq!(found.hits.len(), all.hits.len().min(10), "{name} {filter:?} {}", dead.len());
+                    assert!(found.hits.iter().all(|hit| all.hits.contains(hit)));
+                    sum += recall(&segment, &query, &found) / 6.0;
+                    read += bytes / 6;
+                }
+                let least = if params.originals { 0.93 } else { 0.9 };
+                assert!(sum >= least, "{name} {filter:?} {}: recall {sum}", dead.len());
+                assert!(read < file.len() as u64 / 3, "{name}: {read} of {} bytes", file.len());
+            }
+        }
+    }
 }
