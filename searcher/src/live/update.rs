@@ -88,6 +88,7 @@ impl Searcher {
         operations: Vec<Operation>,
         wait: bool,
     ) -> Result<Option<u64>> {
+        let operations = Arc::new(operations);
         // What is known will do: a log that was ended since, because its generation was replaced, says so.
         let mut known = self.snapshots.known(&View::from(name.clone())).filter(|seen| seen.doc.live);
         for _ in 0..GENERATIONS_MAX {
@@ -95,16 +96,32 @@ impl Searcher {
                 Some(seen) => seen,
                 None => self.named(call, name).await?,
             };
-            let mut operations = operations.clone();
-            check_operations(&seen.doc.schema, &mut operations)?;
+            let fitting = self.fitting(&seen, &operations).await?;
+            let checked = seen.doc.generation.clone();
             let seen = self.taking_writes(call, seen).await?;
-            match self.put(call, &seen, operations, wait).await {
+            if seen.doc.generation != checked {
+                // What fitted another schema is not put under this one.
+                known = Some(seen);
+                continue;
+            }
+            match self.put(call, &seen, fitting, wait).await {
                 Ok(number) => return Ok(number),
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Replaced) => self.snapshots.forget(&seen.doc.name),
             }
         }
         Err(Error::Elsewhere(format!("collection `{name}` is being replaced: write again in a moment")))
+    }
+
+    /// The operations as they are put into this version of the collection: millions of numbers may be looked at, so not here.
+    async fn fitting(&self, seen: &Arc<Seen>, operations: &Arc<Vec<Operation>>) -> Result<Vec<Operation>> {
+        let (seen, operations) = (Arc::clone(seen), Arc::clone(operations));
+        let fit = move |_: &_| {
+            let mut operations = operations.to_vec();
+            check_operations(&seen.doc.schema, &mut operations)?;
+            Ok(operations)
+        };
+        self.workers.run(fit).await
     }
 
     /// The same collection once it says that its logs may hold writes.
