@@ -59,7 +59,7 @@ async fn each_mistake_has_its_words() {
         ("POST", "/collections/c/points/query/batch", r#"{"searches":[{"limit":60000},{"limit":60000}]}"#, 422, "Validation error in JSON body: [searches: limits and offsets add up to 120000, must be 100000 or smaller]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4],"limit":0}"#, 422, "Validation error in JSON body: [search_request.limit: value 0 invalid, must be 1 or larger]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4]}"#, 400, "Format error in JSON body: missing field `limit` at line 1 column 20".into()),
-        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a"}]}}"#, 422, "Validation error in JSON body: [internal.filter.must[0]: at least one field condition must be specified]".into()),
+        ("POST", QUERY, r#"{"filter":{"must":[{"key":"a"}]}}"#, 422, "Validation error in JSON body: [internal.filter.must[0]: At least one field condition must be specified]".into()),
         ("POST", "/collections/c/points/search", r#"{"vector":[1,2,3,4],"limit":1,"filter":{"must":{"slice":{"index":4,"total":4}}}}"#, 422, "Validation error in JSON body: [search_request.filter.must[0].slice.index: value 4 invalid, must be smaller than total 4]".into()),
         ("POST", "/collections/c/points/scroll", r#"{"filter":{"must":[{"slice":{"index":0,"total":0}}]}}"#, 422, "Validation error in JSON body: [scroll_request.filter.must[0].slice.total: value 0 invalid, must be 1 or larger]".into()),
         ("POST", "/collections/c/points/count", r#"{"filter":{"min_should":{"conditions":[],"min_count":0}}}"#, 422, "Validation error in JSON body: [count_request.filter.min_should.min_count: value 0 invalid, must be 1 or larger]".into()),
@@ -86,7 +86,7 @@ async fn each_mistake_has_its_words() {
         ("POST", "/collections/c/points/scroll", r#"{"order_by":{"key":"n","start_from":"soon"}}"#, 400, "Format error in JSON body: invalid value: string \"soon\", expected a number or an RFC 3339 datetime at line 1 column 42".into()),
         ("POST", "/collections/c/facet", "{}", 400, "Format error in JSON body: missing field `key` at line 1 column 2".into()),
         ("POST", "/collections/c/facet", r#"{"key":"a","limit":0}"#, 422, "Validation error in JSON body: [facet_request.limit: value 0 invalid, must be 1 or larger]".into()),
-        ("POST", "/collections/c/facet", r#"{"key":"a","filter":{"must":{"key":"b"}}}"#, 422, "Validation error in JSON body: [facet_request.filter.must[0]: at least one field condition must be specified]".into()),
+        ("POST", "/collections/c/facet", r#"{"key":"a","filter":{"must":{"key":"b"}}}"#, 422, "Validation error in JSON body: [facet_request.filter.must[0]: At least one field condition must be specified]".into()),
         ("POST", "/collections/nope/facet", r#"{"key":"a"}"#, 404, "Not found: Collection `nope` doesn't exist!".into()),
         // What is not there.
         ("GET", "/nope", "", 404, "Not found: no endpoint GET /nope".into()),
