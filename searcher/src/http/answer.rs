@@ -78,6 +78,7 @@ pub(super) fn status(error: &Error) -> u16 {
         | Error::Unsupported(_)
         | Error::AliasExists(_) => 400,
         Error::NoCollection(_) | Error::NoAlias(_) | Error::NoPast(_) | Error::NoPoint(_) | Error::NoRecord(_) => 404,
+        Error::Standalone(_) => 405,
         Error::Cancelled => 408,
         Error::Exists(_) => 409,
         Error::TooLarge(_) => 413,

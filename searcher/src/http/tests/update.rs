@@ -97,21 +97,6 @@ async fn filters_that_say_nothing_are_refused() {
 }
 
 #[tokio::test]
-async fn parameters_that_are_wrong() {
-    let at = |parameters: &str| format!("{POINTS}/batch?{parameters}");
-    let query = "Deserialize error in query parameters: Failed to deserialize query string: ";
-    let wait = format!("{query}wait: provided string was not `true` or `false`");
-    let ordering = format!("{query}ordering: unknown variant `loose`, expected one of `weak`, `medium`, `strong`");
-    let timeout = "Validation error in query parameters: [timeout: value 0 invalid, must be a whole number of seconds, 1 or larger]";
-    refused(&[
-        ("POST", &at("wait=maybe"), r#"{"operations":[]}"#, 400, &wait),
-        ("POST", &at("ordering=loose"), r#"{"operations":[]}"#, 400, &ordering),
-        ("POST", &at("timeout=0"), r#"{"operations":[]}"#, 422, timeout),
-    ])
-    .await;
-}
-
-#[tokio::test]
 async fn every_write_is_seen_by_the_next_read() {
     let fixture = Fixture::empty().await;
     fixture.publish("c", &schema("", Distance::Dot, 2), &points(0)).await;
