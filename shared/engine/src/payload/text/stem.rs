@@ -80,7 +80,7 @@ mod tests {
         for (language, one, other) in [
             (Arabic, "كتاب", "الكتاب"),
             (Danish, "huse", "husene"),
-            (Dutch, "fiets", "fietsen"),
+            (Dutch, "boek", "boeken"),
             (English, "running", "runs"),
             (Finnish, "talossa", "talosta"),
             (French, "continuer", "continuait"),
@@ -94,7 +94,7 @@ mod tests {
             (Russian, "книга", "книгами"),
             (Spanish, "libros", "libro"),
             (Swedish, "bilar", "bilarna"),
-            (Tamil, "மரம்", "மரங்கள்"),
+            (Tamil, "வீடு", "வீடுகள்"),
             (Turkish, "kitap", "kitaplar"),
         ] {
             assert_eq!(stem(language, one.into()), stem(language, other.into()), "{language:?}");

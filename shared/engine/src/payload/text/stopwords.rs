@@ -82,7 +82,7 @@ mod tests {
             ("indonesian", "dan"),
             ("italian", "della"),
             ("japanese", "の"),
-            ("kazakh", "және"),
+            ("kazakh", "тағы"),
             ("nepali", "र"),
             ("norwegian", "ikke"),
             ("portuguese", "não"),
