@@ -36,8 +36,11 @@ pub enum Error {
     #[error("Wrong input: {0} is not supported yet by this version of Cairn")]
     Unsupported(String),
     /// An endpoint of Qdrant's that this version does not have.
-    #[error("Not implemented: {0} is not supported yet by this version of Cairn; use `cairn index`")]
+    #[error("Not implemented: {0} is not supported yet by this version of Cairn")]
     Later(&'static str),
+    /// An endpoint of Qdrant's about the peers of a cluster.
+    #[error("Bad request: {0} is for clusters, and this is standalone mode: who shares a store has no peers")]
+    Standalone(&'static str),
     /// There is no such collection.
     #[error("Not found: Collection `{0}` doesn't exist!")]
     NoCollection(CollectionName),
@@ -80,7 +83,7 @@ pub enum Error {
     #[error("Service internal error: bytes of {} segments are not at hand", .0.len())]
     Absent(Vec<Absent>),
     /// Nobody waits for the answer any more, or its deadline passed.
-    #[error("Timeout: the request was stopped before it was finished")]
+    #[error("Timeout error: the request was stopped before it was finished")]
     Cancelled,
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: {source}")]
@@ -176,7 +179,7 @@ impl Kind for Error {
             Self::Invalid(_) | Self::Bad(_) | Self::Format(_) | Self::Parameters(_) | Self::Validation { .. } => {
                 ErrorKind::Invalid
             }
-            Self::Unsupported(_) | Self::Later(_) => ErrorKind::Unsupported,
+            Self::Unsupported(_) | Self::Later(_) | Self::Standalone(_) => ErrorKind::Unsupported,
             Self::NoCollection(_)
             | Self::NoAlias(_)
             | Self::NoPast(_)

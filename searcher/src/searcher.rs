@@ -13,7 +13,7 @@ use cairn_storage::{Aliases, Cache, CacheOptions, Catalog, Meter, Store, cache::
 
 use crate::{
     aliases::KnownAliases,
-    api::route::{LATER, ROUTES},
+    api::route::known,
     error::{Error, Result},
     fanout::{Fanout, SubRoot},
     heat::Heat,
@@ -135,7 +135,7 @@ impl Searcher {
     /// # Errors
     /// As [`Searcher::from_store`].
     pub fn within(store: Store, cache: Arc<Cache>, settings: &SearchSettings, memory: Memory) -> Result<Self> {
-        let telemetry = Arc::new(Telemetry::new(ROUTES.into_iter().chain(LATER.map(|(route, _)| route))));
+        let telemetry = Arc::new(Telemetry::new(known()));
         // Half of the search threads: expanding is to be over soon, and searches come first.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = settings.threads.unwrap_or(cores).div_ceil(2);

@@ -6,6 +6,7 @@ usage: openapi.py URL FOLDER      FOLDER holds corpus.npy and corpus.ids
 import json
 import os
 import pathlib
+import re
 import sys
 import urllib.error
 import urllib.parse
@@ -25,7 +26,14 @@ def requests(vector, ids):
         {"binary": {"encoding": "two_bits", "query_encoding": "scalar8bits"}},
         {"turbo": {"bits": "bits1_5", "memory": "cached"}},
     ]
-    yield "GET", "/", {}, None, 200
+    for path in ("/", "/telemetry", "/cluster"):
+        yield "GET", path, {}, None, 200
+    yield "DELETE", "/issues", {}, None, 200
+    for path in ("cluster", "optimizations", "aliases"):
+        yield "GET", f"/collections/{{collection_name}}/{path}", cosine, None, 200
+    yield "GET", "/collections/{collection_name}/cluster", {"collection_name": "never"}, None, 404
+    yield "POST", "/cluster/recover", {}, None, 405
+    yield "GET", "/collections/{collection_name}/snapshots", cosine, None, 501
     yield "GET", "/collections", {}, None, 200
     yield "PUT", "/collections/{collection_name}", {"collection_name": "fresh"}, empty, 200
     yield "PUT", "/collections/{collection_name}", {"collection_name": "fresh"}, empty, 409
@@ -175,6 +183,21 @@ def vector_requests():
     yield "DELETE", collection, many, None, 200
 
 
+def unknown_operations(url, openapi):
+    """Operations of the description that the server answers as if it had never heard of them."""
+    for path, operations in openapi["paths"].items():
+        for method in operations:
+            target = re.sub(r"{[^}]+}", "never", path)
+            body = b"[" if method in ("put", "post", "patch") else None
+            request = urllib.request.Request(url + target, method=method.upper(), data=body)
+            try:
+                urllib.request.urlopen(request, timeout=60).close()
+            except urllib.error.HTTPError as error:
+                message = json.load(error)["status"]["error"]
+                if "no endpoint" in message or message.startswith("Method "):
+                    yield f"{method.upper()} {path}: {message}"
+
+
 def main():
     url, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     described = os.environ.get("CAIRN_OPENAPI")
@@ -207,6 +230,8 @@ def main():
         kind = responses.get(str(status)) or responses.get("4XX" if status >= 400 else "200") or responses["default"]
         validate(openapi, kind["content"]["application/json"]["schema"], answer, f"{method} {target} {status}")
         checked += 1
+    unknown = list(unknown_operations(url, openapi))
+    assert not unknown, unknown
     print(f"openapi: {checked} answers follow the description")
 
 

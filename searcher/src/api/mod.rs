@@ -38,7 +38,7 @@ pub fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
 /// # Errors
 /// When it breaks a rule of names.
 pub fn collection_name(text: &str) -> Result<CollectionName> {
-    let refuse = |why: String| Error::Validation { part: "path parameters", field: "collection_name".into(), why };
+    let refuse = |why: String| Error::Validation { part: "path parameters", field: "name".into(), why };
     CollectionName::parse(text).map_err(|error| refuse(error.to_string()))
 }
 

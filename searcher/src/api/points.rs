@@ -1,5 +1,7 @@
 //! Points as they are shown, and the requests that read them without searching.
 
+use std::collections::HashSet;
+
 use cairn_model::{Filter, OrderValue, PointId, SearchParams, Vector, Vectors, limits::IDS_MAX};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
@@ -123,7 +125,7 @@ pub struct PointRequest {
 /// What `points` asks for.
 #[derive(Debug)]
 pub struct Retrieve {
-    /// Which points.
+    /// Which points, each once.
     pub ids: Vec<PointId>,
     /// Which payload.
     pub with_payload: PayloadSelector,
@@ -141,8 +143,10 @@ impl PointRequest {
             let why = format!("{} IDs are given, at most {IDS_MAX} are allowed", self.ids.len());
             return Err(Error::body("point_request.ids", why));
         }
+        let mut asked = HashSet::with_capacity(self.ids.len());
         Ok(Retrieve {
-            ids: self.ids,
+            // A point is shown once, however often it is asked for.
+            ids: self.ids.into_iter().filter(|id| asked.insert(*id)).collect(),
             with_payload: self.with_payload.map_or(PayloadSelector::All, |with| with.0),
             with_vector: self.with_vector.map(|with| with.0).unwrap_or_default(),
         })

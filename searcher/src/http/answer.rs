@@ -83,6 +83,7 @@ pub(super) fn status(error: &Error) -> u16 {
         | Error::NoPoint(_)
         | Error::NoVector(_)
         | Error::NoRecord(_) => 404,
+        Error::Standalone(_) => 405,
         Error::Cancelled => 408,
         Error::Exists(_) => 409,
         Error::TooLarge(_) => 413,

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     App, Shared,
     answer::{Started, answer},
-    past::Past,
+    parameters::Past,
     update::Writing,
 };
 use crate::{

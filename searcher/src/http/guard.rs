@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{
-    extract::{MatchedPath, Query, Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::{
     App,
     answer::{Started, failure, render},
+    parameters::parameters,
 };
 use crate::{
     error::{Error, Result},
@@ -75,7 +76,8 @@ pub(super) async fn deadline(State(app): State<Arc<App>>, request: Request, next
     let own = request.extensions().get::<DeadlineAt>().map(|at| at.0.saturating_duration_since(Instant::now()));
     let bounds = [Some(app.settings.deadline()), asked, own];
     let limit = bounds.into_iter().flatten().min().unwrap_or_default();
-    let too_late = || failure(408, format!("Timeout: the request was stopped after {} seconds", limit.as_secs_f64()));
+    let too_late =
+        || failure(408, format!("Timeout error: the request was stopped after {} seconds", limit.as_secs_f64()));
     if limit.is_zero() {
         return too_late();
     }
@@ -83,11 +85,14 @@ pub(super) async fn deadline(State(app): State<Arc<App>>, request: Request, next
 }
 
 fn asked(request: &Request) -> Result<Option<Duration>> {
-    let wrong = |why: String| Error::Validation { part: "query parameters", field: "timeout".into(), why };
-    let Query(Timeout { timeout }) = Query::try_from_uri(request.uri()).map_err(|error| wrong(error.body_text()))?;
+    let Timeout { timeout } = parameters(request.uri())?;
     let Some(text) = timeout else { return Ok(None) };
     match text.parse() {
-        Ok(seconds) if seconds > 0 => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(wrong(format!("value {text} invalid, must be a whole number of seconds, 1 or larger"))),
+        Ok(0) => {
+            let why = "value 0 invalid, must be 1 or larger".to_owned();
+            Err(Error::Validation { part: "query parameters", field: "timeout".into(), why })
+        }
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Err(error) => Err(Error::Parameters(format!("timeout: {error}"))),
     }
 }

@@ -4,10 +4,11 @@ mod aliases;
 mod answer;
 mod auth;
 mod body;
+mod cluster;
 mod collections;
 mod guard;
 mod internal;
-mod past;
+mod parameters;
 mod points;
 mod query;
 mod server;
@@ -29,7 +30,7 @@ pub use guard::DeadlineAt;
 pub use server::{Server, serve, serve_over};
 
 use crate::{
-    api::route::{COLLECTION, LATER, POINT, POINTS},
+    api::route::{CLUSTERED, COLLECTION, LATER, POINT, POINTS},
     error::Error,
     fanout,
     searcher::Searcher,
@@ -101,21 +102,28 @@ fn collections_routes() -> Router<Arc<App>> {
         .route("/collections/{collection_name}/points/count", post(points::count))
         .route("/collections/{collection_name}/points/scroll", post(points::scroll))
         .route("/collections/{collection_name}/facet", post(points::facet))
+        .route("/cluster", get(cluster::status))
+        .route("/collections/{collection_name}/cluster", get(cluster::of_collection))
+        .route("/collections/{collection_name}/optimizations", get(cluster::optimizations))
+        .route("/issues", get(cluster::issues).delete(cluster::clear_issues))
         .merge(update::routes());
-    for (route, what) in LATER {
-        router = router.route(route.path, later(route.method, what));
+    let later = LATER.map(|(route, what)| (route, Error::Later as fn(&'static str) -> Error, what));
+    let clustered = CLUSTERED.map(|(route, what)| (route, Error::Standalone as fn(&'static str) -> Error, what));
+    for (route, error, what) in later.into_iter().chain(clustered) {
+        router = router.route(route.path, refusing(route.method, move || error(what)));
     }
     router
 }
 
-/// An endpoint that says that it is not there yet.
-fn later(method: &str, what: &'static str) -> MethodRouter<Arc<App>> {
+/// An endpoint that says why it does nothing.
+fn refusing(method: &str, why: impl Fn() -> Error + Clone + Send + Sync + 'static) -> MethodRouter<Arc<App>> {
     let filter = match method {
+        "GET" => MethodFilter::GET,
         "PUT" => MethodFilter::PUT,
         "DELETE" => MethodFilter::DELETE,
         _ => MethodFilter::POST,
     };
-    on(filter, move || async move { Err::<(), Error>(Error::Later(what)) })
+    on(filter, move || async move { Err::<(), Error>(why()) })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::{
 use super::{
     Shared,
     answer::{Started, answer},
-    past::Past,
+    parameters::Past,
 };
 use crate::{
     api::{

@@ -9,7 +9,7 @@ use cairn_model::Usage;
 use super::{
     App, Shared,
     answer::{Started, answer},
-    past::Past,
+    parameters::Past,
 };
 use crate::{
     api::{

@@ -2,14 +2,16 @@
 
 use axum::{
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     Shared,
     answer::{Started, answer, json},
+    parameters::parameters,
 };
 use crate::{error::Result, telemetry};
 
@@ -41,14 +43,27 @@ pub(super) async fn ready(State(app): Shared) -> Result<&'static str> {
     Ok("all shards are ready")
 }
 
+/// How much is told: checked and not needed, because no label and no counter here is of a collection.
+#[derive(Deserialize)]
+struct Detail {
+    #[serde(rename = "anonymize")]
+    _anonymize: Option<bool>,
+    #[serde(rename = "per_collection")]
+    _per_collection: Option<bool>,
+    #[serde(rename = "details_level")]
+    _details_level: Option<usize>,
+}
+
 /// `GET /metrics`
-pub(super) async fn metrics(State(app): Shared) -> Response {
+pub(super) async fn metrics(State(app): Shared, uri: Uri) -> Result<Response> {
+    parameters::<Detail>(&uri)?;
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, content_type)], telemetry::render(app.searcher.telemetry())).into_response()
+    Ok(([(header::CONTENT_TYPE, content_type)], telemetry::render(app.searcher.telemetry())).into_response())
 }
 
 /// `GET /telemetry`
-pub(super) async fn telemetry(State(app): Shared, started: Started) -> Result<Response> {
+pub(super) async fn telemetry(State(app): Shared, started: Started, uri: Uri) -> Result<Response> {
+    parameters::<Detail>(&uri)?;
     let report = app.searcher.telemetry().report(CAIRN_VERSION, app.searcher.known_collections());
     answer(report, started, None)
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Path, Query, Request, State},
+    extract::{FromRequestParts, Path, Request, State},
     http::request::Parts,
     response::Response,
     routing::{MethodFilter, MethodRouter, on, post},
@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     App, Shared,
     answer::{Started, answer},
+    parameters::parameters,
 };
 use crate::{
     api::{
@@ -55,8 +56,7 @@ impl<S: Sync> FromRequestParts<S> for Writing {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let Query(Parameters { wait, timeout, .. }) =
-            Query::try_from_uri(&parts.uri).map_err(|error| Error::Parameters(error.body_text()))?;
+        let Parameters { wait, timeout, .. } = parameters(&parts.uri)?;
         Ok(Self(UpdateParams { wait: wait.unwrap_or(false), timeout: timeout.map(Duration::from_secs) }))
     }
 }

@@ -7,6 +7,7 @@
 //! | `opening` | from a version of a collection to the leaves of one request, near or far, and to an answer from them |
 //! | `job` | what a request computes over its leaves |
 //! | `order`, `facet` | points by their values, and how many have which |
+//! | `shards` | how many points each shard has |
 //! | `choice` | which segments a query needs, where that is known from where they lie |
 //! | `groups` | the same where more files are needed than may be here at once |
 //! | `hydration` | fetching whole segments in the background |
@@ -23,6 +24,7 @@ mod opening;
 mod order;
 mod part;
 mod remote;
+mod shards;
 mod using;
 
 use std::{

@@ -25,7 +25,7 @@ pub use histogram::{Counts, Histogram};
 pub use prometheus::render;
 
 /// The statuses that this server answers with; others are counted as the last, 0.
-const STATUSES: [u16; 15] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 500, 501, 503, 0];
+const STATUSES: [u16; 16] = [200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 501, 503, 0];
 
 const STRATEGIES: [Strategy; Strategy::ALL.len()] = Strategy::ALL;
 

@@ -1,6 +1,7 @@
 //! Qdrant's payload indexes, kept as they were declared.
 //!
-//! Segments index every scalar field anyway, so a declaration makes nothing faster. It says of what type a field is, and is shown again.
+//! Segments index every scalar field anyway, so a declaration makes nothing faster. It says of what type a field is, and is shown again; one of
+//! texts says how a filter's texts match.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -136,38 +137,48 @@ params! {
 }
 
 params! {
-    /// Parameters of texts.
+    /// Parameters of texts: which tokens a string has. A filter's text has tokens by the same rules, and matches strings that have all of them
+    /// (`text`), some of them (`text_any`) or all of them in a row (`phrase`); one without a token matches nothing.
+    ///
+    /// A string is cut into words by `tokenizer`. Then each word goes, in this order, through `ascii_folding`, `lowercase`, `stopwords`, `stemmer`,
+    /// `min_token_len` and `max_token_len`; what comes out is a token. A word that one of them leaves out also leaves no gap in a phrase.
     TextParams {
-        /// What makes tokens of a text.
+        /// What makes words of a string; `word`, unless it is said.
         tokenizer: Tokenizer,
-        /// Shorter tokens, in characters, are left out.
+        /// Shorter tokens are left out: in characters, of the stem where there is a stemmer.
         min_token_len: usize,
-        /// Longer tokens, in characters, are left out.
+        /// Longer tokens are left out, counted likewise; by the `prefix` tokenizer, longer beginnings of words.
         max_token_len: usize,
-        /// Whether case does not matter; it does not, unless it is said.
+        /// Whether words are written small, so that case does not matter; they are, unless it is said.
         lowercase: bool,
-        /// Whether accents do not matter.
+        /// Whether Latin letters and digits become their nearest ASCII ones, so that accents do not matter: `é` becomes `e`, `ß` becomes `ss`, `ﬁ`
+        /// becomes `fi` (Unicode's NFKD without marks, and a table of letters that it does not take apart). Letters of other scripts stay as they
+        /// are. Not done, unless it is said.
         ascii_folding: bool,
-        /// Whether phrases can be matched.
+        /// Whether phrases are matched; if not, as it is unless it is said, no string matches a phrase.
         phrase_matching: bool,
-        /// Tokens that are left out.
+        /// Words that are left out. They are compared as words are by then: folded and written small, if those are. The `prefix` tokenizer leaves
+        /// them out of strings, not of a filter's text, where `the` may be on the way to `theory`.
         stopwords: Stopwords,
-        /// What makes stems of tokens.
+        /// What makes stems of words, so that their forms do not matter. Snowball's rules are for words that are written small, and longer ones than
+        /// 256 bytes stay as they are.
         stemmer: Stemmer,
     }
 }
 
-/// What makes tokens of a text.
+/// What makes words of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
-    /// Words and all their beginnings.
+    /// As `Word`; all beginnings of a word are tokens, of `min_token_len` characters and of more. A filter's words are not cut short, but for
+    /// those of more than `max_token_len` characters.
     Prefix,
     /// What stands between white space.
     Whitespace,
     /// What stands between characters that are neither letters nor digits.
     Word,
-    /// Words of languages that write none apart, too.
+    /// Words as Unicode has them (UAX #29): `can't` and `3.5` are one. It has no dictionary of languages that write no spaces: each ideograph,
+    /// each hiragana and each run of katakana is a word, so that a phrase finds what they make together.
     Multilingual,
 }
 
@@ -196,7 +207,7 @@ pub struct StopwordSet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Stemmer {
-    /// Snowball's rules for a language.
+    /// Snowball's rules for a language. Armenian, for which there are none here, is refused.
     Snowball {
         /// The language.
         language: SnowballLanguage,
@@ -217,7 +228,8 @@ macro_rules! languages {
 }
 
 languages! {
-    /// Languages with lists of stopwords.
+    /// Languages with lists of stopwords: NLTK's, of whole words, so that `don't` is left out where the tokenizer keeps it together. Of Japanese,
+    /// particles.
     StopwordLanguage:
     Arabic Azerbaijani Basque Bengali Catalan Chinese Danish Dutch English Finnish French German Greek Hebrew Hinglish Hungarian Indonesian
     Italian Japanese Kazakh Nepali Norwegian Portuguese Romanian Russian Slovene Spanish Swedish Tajik Turkish
@@ -254,17 +266,7 @@ impl PayloadIndex {
     pub fn tokenizer(&self) -> Option<filter::Tokenizer> {
         match self {
             Self::Type(PayloadType::Text) => Some(filter::Tokenizer::default()),
-            Self::Params(PayloadIndexParams::Text(params)) => Some(filter::Tokenizer {
-                kind: match params.tokenizer.unwrap_or(Tokenizer::Word) {
-                    Tokenizer::Prefix => filter::TokenizerKind::Prefix,
-                    Tokenizer::Whitespace => filter::TokenizerKind::Whitespace,
-                    Tokenizer::Word => filter::TokenizerKind::Word,
-                    Tokenizer::Multilingual => filter::TokenizerKind::Multilingual,
-                },
-                lowercase: params.lowercase.unwrap_or(true),
-                chars_min: params.min_token_len,
-                chars_max: params.max_token_len,
-            }),
+            Self::Params(PayloadIndexParams::Text(params)) => Some(params.as_ref().into()),
             Self::Type(_) | Self::Params(_) => None,
         }
     }
@@ -294,6 +296,12 @@ impl PayloadIndex {
                         return fail(field, format!("value {value} invalid, must be {TOKEN_LEN_MAX} or smaller"));
                     }
                 }
+                if text.stemmer == Some(Stemmer::Snowball { language: SnowballLanguage::Armenian }) {
+                    return fail(
+                        ".stemmer.language",
+                        "there are no rules for armenian in this version of Cairn".into(),
+                    );
+                }
                 match &text.stopwords {
                     Some(Stopwords::Set(StopwordSet { custom: Some(custom), .. })) if custom.len() > STOPWORDS_MAX => {
                         let why = format!("{} are given, at most {STOPWORDS_MAX} are allowed", custom.len());
@@ -303,6 +311,29 @@ impl PayloadIndex {
                 }
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl From<&TextParams> for filter::Tokenizer {
+    fn from(params: &TextParams) -> Self {
+        Self {
+            kind: match params.tokenizer.unwrap_or(Tokenizer::Word) {
+                Tokenizer::Prefix => filter::TokenizerKind::Prefix,
+                Tokenizer::Whitespace => filter::TokenizerKind::Whitespace,
+                Tokenizer::Word => filter::TokenizerKind::Word,
+                Tokenizer::Multilingual => filter::TokenizerKind::Multilingual,
+            },
+            ascii_folding: params.ascii_folding.unwrap_or(false),
+            lowercase: params.lowercase.unwrap_or(true),
+            stopwords: params.stopwords.clone(),
+            stemmer: match params.stemmer {
+                Some(Stemmer::Snowball { language }) => Some(language),
+                Some(Stemmer::None) | None => None,
+            },
+            chars_min: params.min_token_len,
+            chars_max: params.max_token_len,
+            phrases: params.phrase_matching.unwrap_or(false),
         }
     }
 }
@@ -359,6 +390,28 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_of_texts_counts() {
+        let read = |json: &str| serde_json::from_str::<PayloadIndex>(json).unwrap().tokenizer();
+        let plain = filter::Tokenizer::default();
+        assert_eq!(read(r#""keyword""#), None);
+        assert_eq!(read(r#""text""#), Some(plain.clone()));
+        assert_eq!(read(r#"{"type":"text","stemmer":{"type":"none"},"lowercase":true}"#), Some(plain));
+        let all = r#"{"type":"text","tokenizer":"prefix","min_token_len":2,"max_token_len":9,"lowercase":false,"ascii_folding":true,
+            "phrase_matching":true,"stopwords":"german","stemmer":{"type":"snowball","language":"greek"}}"#;
+        let expected = filter::Tokenizer {
+            kind: filter::TokenizerKind::Prefix,
+            ascii_folding: true,
+            lowercase: false,
+            stopwords: Some(Stopwords::Language(StopwordLanguage::German)),
+            stemmer: Some(SnowballLanguage::Greek),
+            chars_min: Some(2),
+            chars_max: Some(9),
+            phrases: true,
+        };
+        assert_eq!(read(all), Some(expected));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (json, why) in [
             (r#""key""#, "unknown variant `key`, expected one of `keyword`"),
@@ -381,6 +434,7 @@ mod tests {
             (r#"{"type":"integer","lookup":false,"range":false}"#, "field_schema"),
             (r#"{"type":"text","max_token_len":1000000}"#, "field_schema.max_token_len"),
             (&custom, "field_schema.stopwords.custom"),
+            (r#"{"type":"text","stemmer":{"type":"snowball","language":"armenian"}}"#, "field_schema.stemmer.language"),
         ] {
             let index: PayloadIndex = serde_json::from_str(json).unwrap();
             assert_eq!(index.validate("field_schema").unwrap_err().field, field);

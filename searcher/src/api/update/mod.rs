@@ -177,13 +177,14 @@ impl UpdateVectors {
     /// As one operation.
     ///
     /// # Errors
-    /// For no points.
+    /// For no points, or as [`FilterInput::check`].
     pub fn operations(self) -> Result<Operations> {
         if self.points.is_empty() {
             return Err(Error::body("points", "must specify points to update"));
         }
         let points = self.points.into_iter().map(|point| (point.id, point.vector.0)).collect();
-        Ok(vec![Operation::UpdateVectors { points, filter: self.update_filter.map(|filter| filter.0) }])
+        let filter = self.update_filter.map(|filter| filter.check("update_filter")).transpose()?;
+        Ok(vec![Operation::UpdateVectors { points, filter }])
     }
 }
 
@@ -198,7 +199,7 @@ impl DeleteVectors {
         }
         let names = self.vector;
         let of = |selection| some(Operation::DeleteVectors { selection, names: names.clone() });
-        let filtered = self.filter.map(|filter| of(Selection::Filter(filter.0))).transpose()?;
+        let filtered = self.filter.map(|filter| of(Selection::Filter(filter.check("filter")?))).transpose()?;
         let listed = self.points.map(|ids| of(Selection::Ids(ids))).transpose()?;
         let operations: Operations = filtered.into_iter().chain(listed).collect();
         if operations.is_empty() {

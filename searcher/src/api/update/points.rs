@@ -70,7 +70,7 @@ impl UpsertRequest {
     /// Checks and converts.
     ///
     /// # Errors
-    /// When there is nothing to write, or columns have different lengths.
+    /// When there is nothing to write, columns have different lengths, or as [`FilterInput::check`].
     pub fn check(self) -> Result<Operation> {
         let points = match (self.points, self.batch) {
             (Some(points), None) => points.into_iter().map(PointInput::point).collect(),
@@ -81,7 +81,7 @@ impl UpsertRequest {
         Ok(Operation::Upsert {
             points,
             mode: self.update_mode.map(Into::into).unwrap_or_default(),
-            filter: self.update_filter.map(|filter| filter.0),
+            filter: self.update_filter.map(|filter| filter.check("update_filter")).transpose()?,
         })
     }
 }

@@ -198,6 +198,10 @@ async fn points_are_retrieved_in_the_order_asked_for() {
     let result = fixture.post("/collections/c/points", json!({"ids": [9, 404, uuid, 0]})).await;
     let shown: Vec<_> = result.as_array().unwrap().iter().map(|point| point["payload"]["n"].clone()).collect();
     assert_eq!(shown, [9, 5, 0]);
+    let PointId::Uuid(same) = points[5].id else { unreachable!("every third id is a UUID") };
+    let spellings = json!({"ids": [same.urn().to_string(), 9, same.simple().to_string(), 9], "with_payload": false});
+    let result = fixture.post("/collections/c/points", spellings).await;
+    assert_eq!(result, json!([{"id": uuid}, {"id": 9}]), "each point once");
     let body = json!({"ids": [9], "with_payload": false, "with_vector": true});
     let result = fixture.post("/collections/c/points", body).await;
     let vector: Vec<f32> = serde_json::from_value(result[0]["vector"].clone()).unwrap();

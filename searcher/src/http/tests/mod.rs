@@ -3,8 +3,10 @@
 mod aliases;
 mod answers;
 mod bad_input;
+mod cluster;
 mod fixture;
 mod listing;
+mod parameters;
 mod reading;
 mod schema;
 mod service;

@@ -73,16 +73,25 @@ async fn other_writes_that_are_wrong() {
 }
 
 #[tokio::test]
-async fn parameters_that_are_wrong() {
-    let at = |parameters: &str| format!("{POINTS}/batch?{parameters}");
-    let query = "Deserialize error in query parameters: Failed to deserialize query string: ";
-    let wait = format!("{query}wait: provided string was not `true` or `false`");
-    let ordering = format!("{query}ordering: unknown variant `loose`, expected one of `weak`, `medium`, `strong`");
-    let timeout = "Validation error in query parameters: [timeout: value 0 invalid, must be a whole number of seconds, 1 or larger]";
+async fn filters_that_say_nothing_are_refused() {
+    let at = |rest: &str| format!("{POINTS}/{rest}");
+    let says = |field: &str| {
+        format!("Validation error in JSON body: [{field}.must[0]: At least one field condition must be specified]")
+    };
+    let (filter, update) = (says("filter"), says("update_filter"));
+    let nothing = r#"{"must":[{"key":"a"}]}"#;
+    let with = |rest: &str, field: &str| format!(r#"{{{rest}"{field}":{nothing}}}"#);
+    let points = r#""points":[{"id":1,"vector":[1,2,3,4]}],"#;
+    let deleted = with("", "filter");
     refused(&[
-        ("POST", &at("wait=maybe"), r#"{"operations":[]}"#, 400, &wait),
-        ("POST", &at("ordering=loose"), r#"{"operations":[]}"#, 400, &ordering),
-        ("POST", &at("timeout=0"), r#"{"operations":[]}"#, 422, timeout),
+        ("POST", &at("delete"), &deleted, 422, &filter),
+        ("POST", &at("payload/clear"), &deleted, 422, &filter),
+        ("POST", &at("payload"), &with(r#""payload":{},"#, "filter"), 422, &filter),
+        ("POST", &at("payload/delete"), &with(r#""keys":["a"],"#, "filter"), 422, &filter),
+        ("POST", &at("vectors/delete"), &with(r#""vector":[""],"#, "filter"), 422, &filter),
+        ("PUT", POINTS, &with(points, "update_filter"), 422, &update),
+        ("PUT", &at("vectors"), &with(points, "update_filter"), 422, &update),
+        ("POST", &at("batch"), &format!(r#"{{"operations":[{{"delete":{deleted}}}]}}"#), 422, &filter),
     ])
     .await;
 }

@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_model::{
-    Change, CollectionSchema, Datatype, Distance, Filter, Payload, Point, PointId, SearchParams, Vector, VectorParams,
-    VectorQuery, Vectors,
+    Change, CollectionSchema, Datatype, Distance, Filter, Payload, PayloadIndex, Point, PointId, SearchParams, Vector,
+    VectorParams, VectorQuery, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Fresh;
 use crate::{
     Error, Unwatched,
+    payload::resolve,
     segment::{Builder, Segment},
 };
 
@@ -33,7 +34,9 @@ fn named(vector: &[f32]) -> Vectors {
 }
 
 fn payload(colour: u8) -> Payload {
-    json!({ "colour": colour, "tags": ["a", format!("t{colour}")] }).as_object().unwrap().clone()
+    let notes = ["The Foxes", "a fox is running", "runs of été"];
+    let note = notes[usize::from(colour) % notes.len()];
+    json!({ "colour": colour, "tags": ["a", format!("t{colour}")], "note": note }).as_object().unwrap().clone()
 }
 
 fn id(number: u8) -> PointId {
@@ -43,14 +46,27 @@ fn id(number: u8) -> PointId {
     }
 }
 
-fn filters() -> [Option<Filter>; 4] {
-    [
+/// A filter that is settled by a text index with every parameter.
+fn by_words(filter: &serde_json::Value) -> Filter {
+    let index = json!({"type": "text", "stopwords": "english", "stemmer": {"type": "snowball", "language": "english"},
+        "ascii_folding": true, "phrase_matching": true, "min_token_len": 2});
+    let index: PayloadIndex = serde_json::from_value(index).unwrap();
+    let mut filter = Filter::from_json(filter).unwrap();
+    resolve(&mut filter, &|_| index.tokenizer());
+    filter
+}
+
+fn filters() -> [Option<Filter>; 6] {
+    let words = |words: serde_json::Value| by_words(&json!({"must": [{"key": "note", "match": words}]}));
+    let [all, wide, colour, others] = [
         None,
         Some(json!({})),
         Some(json!({"must": [{"key": "colour", "range": {"lt": 3}}]})),
         Some(json!({"must_not": [{"has_id": [2, 4]}, {"key": "tags", "match": {"value": "t1"}}]})),
     ]
-    .map(|filter| filter.map(|filter| Filter::from_json(&filter).unwrap()))
+    .map(|filter| filter.map(|filter| Filter::from_json(&filter).unwrap()));
+    let (some, phrase) = (words(json!({"text_any": "ETE of"})), words(json!({"phrase": "the foxes run"})));
+    [all, wide, colour, others, Some(some), Some(phrase)]
 }
 
 /// Where a write stands in the log, and the point's vector and colour or that it was removed.

@@ -1,39 +1,62 @@
 //! Texts: what tokens a string has, and whether it contains those of a match.
 
-use std::borrow::Cow;
+mod fold;
+#[cfg(test)]
+mod random;
+mod stem;
+mod stopwords;
+mod tokens;
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use cairn_model::{
     Condition, FieldTest, Filter, Match, Path, TextMatch,
-    filter::{TextWant, Tokenizer, TokenizerKind, Tokens},
+    filter::{Analysis, TextWant, Tokenizer, TokenizerKind, Tokens},
 };
-use unicode_segmentation::UnicodeSegmentation;
 
 /// Settles how the texts of a filter are matched: by tokens where `tokenizer_of` knows a text index of the field, else as
 /// they are. Fields inside of nested arrays are named by their whole path, such as `a[].b`.
 pub fn resolve(filter: &mut Filter, tokenizer_of: &dyn Fn(&Path) -> Option<Tokenizer>) {
-    resolve_inside(filter, None, tokenizer_of);
+    Resolution { tokenizer_of, known: HashMap::new() }.resolve(filter, None);
 }
 
-fn resolve_inside(filter: &mut Filter, inside: Option<&Path>, tokenizer_of: &dyn Fn(&Path) -> Option<Tokenizer>) {
-    let whole = |key: &Path| inside.map_or_else(|| key.clone(), |inside| inside.join(key));
-    for condition in filter.conditions_mut() {
-        match condition {
-            Condition::Field { key, tests } => {
-                for test in tests {
-                    if let FieldTest::Match(Match::Text(text)) = test {
-                        text.tokens = tokenizer_of(&whole(key)).map(|tokenizer| {
-                            let wanted = wanted(tokenizer, &text.text);
-                            Tokens { wanted, tokenizer }
-                        });
+struct Resolution<'a> {
+    tokenizer_of: &'a dyn Fn(&Path) -> Option<Tokenizer>,
+    /// By field: stop words are made ready once, however many texts a filter has.
+    known: HashMap<Path, Option<Arc<Analysis>>>,
+}
+
+impl Resolution<'_> {
+    fn resolve(&mut self, filter: &mut Filter, inside: Option<&Path>) {
+        let whole = |key: &Path| inside.map_or_else(|| key.clone(), |inside| inside.join(key));
+        for condition in filter.conditions_mut() {
+            match condition {
+                Condition::Field { key, tests } => {
+                    for test in tests {
+                        if let FieldTest::Match(Match::Text(text)) = test {
+                            text.tokens = self.analysis_of(whole(key)).map(|analysis| {
+                                let wanted = tokens::wanted(&analysis, &text.text);
+                                Tokens { wanted, analysis }
+                            });
+                        }
                     }
                 }
+                Condition::Nested { key, filter } => {
+                    let inside = whole(key);
+                    self.resolve(filter, Some(&inside));
+                }
+                Condition::Filter(filter) => self.resolve(filter, inside),
+                _ => {}
             }
-            Condition::Nested { key, filter } => {
-                let inside = whole(key);
-                resolve_inside(filter, Some(&inside), tokenizer_of);
-            }
-            Condition::Filter(filter) => resolve_inside(filter, inside, tokenizer_of),
-            _ => {}
+        }
+    }
+
+    fn analysis_of(&mut self, field: Path) -> Option<Arc<Analysis>> {
+        let tokenizer_of = self.tokenizer_of;
+        let made = |field: &Path| tokenizer_of(field).map(|tokenizer| Arc::new(tokens::analysis(tokenizer)));
+        match self.known.get(&field) {
+            Some(known) => known.clone(),
+            None => self.known.entry(field.clone()).or_insert_with(|| made(&field)).clone(),
         }
     }
 }
@@ -44,53 +67,37 @@ pub(super) fn contains(wanted: &TextMatch, text: &str) -> bool {
     match (tokens, want) {
         (None, TextWant::All | TextWant::Phrase) => text.contains(part.as_str()),
         (None, TextWant::Any) => part.split_whitespace().any(|word| text.contains(word)),
-        (Some(Tokens { wanted, .. }), _) if wanted.is_empty() => false,
-        (Some(Tokens { wanted, tokenizer }), want) => {
-            let words: Vec<Cow<'_, str>> = words(*tokenizer, text).collect();
-            let is = |word: &Cow<'_, str>, wanted: &String| match tokenizer.kind {
-                TokenizerKind::Prefix => word.starts_with(wanted.as_str()),
-                _ => word == wanted,
-            };
-            let has = |wanted: &String| words.iter().any(|word| is(word, wanted));
-            match want {
-                TextWant::All => wanted.iter().all(has),
-                TextWant::Any => wanted.iter().any(has),
-                TextWant::Phrase => words
-                    .windows(wanted.len())
-                    .any(|words| words.iter().zip(wanted).all(|(word, wanted)| is(word, wanted))),
-            }
+        (Some(tokens), want) => contains_tokens(tokens, *want, text),
+    }
+}
+
+fn contains_tokens(Tokens { wanted, analysis }: &Tokens, want: TextWant, text: &str) -> bool {
+    let tokenizer = &analysis.tokenizer;
+    if wanted.is_empty() || (want == TextWant::Phrase && !tokenizer.phrases) {
+        return false;
+    }
+    let is = |token: &Cow<'_, str>, wanted: &String| match tokenizer.kind {
+        TokenizerKind::Prefix => token.starts_with(wanted.as_str()),
+        _ => token == wanted,
+    };
+    let mut tokens = tokens::tokens(analysis, text);
+    match want {
+        TextWant::Any => tokens.any(|token| wanted.iter().any(|wanted| is(&token, wanted))),
+        TextWant::All => {
+            let tokens: Vec<Cow<'_, str>> = tokens.collect();
+            wanted.iter().all(|wanted| tokens.iter().any(|token| is(token, wanted)))
+        }
+        TextWant::Phrase => {
+            let tokens: Vec<Cow<'_, str>> = tokens.collect();
+            let mut runs = tokens.windows(wanted.len());
+            runs.any(|run| run.iter().zip(wanted).all(|(token, wanted)| is(token, wanted)))
         }
     }
 }
 
-/// The tokens of a match. A word that is longer than any beginning that is a token is sought by the longest of those.
-fn wanted(tokenizer: Tokenizer, text: &str) -> Vec<String> {
-    let shortened = |word: Cow<'_, str>| match (tokenizer.kind, tokenizer.chars_max) {
-        (TokenizerKind::Prefix, Some(most)) => word.chars().take(most).collect(),
-        _ => word.into_owned(),
-    };
-    words(tokenizer, text).map(shortened).collect()
-}
-
-/// The words of a string that are tokens, or of which beginnings are.
-fn words(tokenizer: Tokenizer, text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let all: Box<dyn Iterator<Item = &str>> = match tokenizer.kind {
-        TokenizerKind::Word | TokenizerKind::Prefix => {
-            Box::new(text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()))
-        }
-        TokenizerKind::Whitespace => Box::new(text.split_whitespace()),
-        TokenizerKind::Multilingual => Box::new(text.unicode_words()),
-    };
-    let cased = move |word| if tokenizer.lowercase { Cow::Owned(str::to_lowercase(word)) } else { Cow::Borrowed(word) };
-    all.map(cased).filter(move |word| {
-        let most = tokenizer.chars_max.filter(|_| tokenizer.kind != TokenizerKind::Prefix);
-        let chars = word.chars().count();
-        tokenizer.chars_min.is_none_or(|least| chars >= least) && most.is_none_or(|most| chars <= most)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use cairn_model::SnowballLanguage;
     use serde_json::json;
 
     use super::*;
@@ -98,9 +105,9 @@ mod tests {
 
     const TEXT: &str = "The quick brown fox, jumped-over 12 Größen";
 
-    fn check(json: serde_json::Value, tokenizer: Option<Tokenizer>, expected: bool) {
+    fn check(json: serde_json::Value, tokenizer: Option<&Tokenizer>, expected: bool) {
         let mut filter = Filter::from_json(&json!({"must": {"key": "t", "match": json}})).unwrap();
-        resolve(&mut filter, &|key| tokenizer.filter(|_| *key == Path::key("t")));
+        resolve(&mut filter, &|key| tokenizer.cloned().filter(|_| *key == Path::key("t")));
         let payload = json!({"t": [1, TEXT]});
         let found = matches(&filter, cairn_model::PointId::Num(1), payload.as_object().unwrap(), &|_| false);
         assert_eq!(found, expected, "{json} by {tokenizer:?}");
@@ -123,8 +130,8 @@ mod tests {
 
     #[test]
     fn with_one_they_are_tokens() {
-        let by = |kind| Some(Tokenizer { kind, ..Tokenizer::default() });
-        let word = by(TokenizerKind::Word);
+        let by = |kind| Tokenizer { kind, phrases: true, ..Tokenizer::default() };
+        let word = Some(&by(TokenizerKind::Word));
         check(json!({"text": "FOX quick"}), word, true);
         check(json!({"text": "größen over"}), word, true);
         check(json!({"text": "qui"}), word, false);
@@ -135,30 +142,58 @@ mod tests {
         check(json!({"phrase": "brown Fox jumped"}), word, true);
         check(json!({"phrase": "fox brown"}), word, false);
         check(json!({"prefix": "The"}), word, true);
-        let whitespace = by(TokenizerKind::Whitespace);
+        let whitespace = Some(&by(TokenizerKind::Whitespace));
         check(json!({"text": "fox,"}), whitespace, true);
         check(json!({"text": "fox"}), whitespace, false);
-        let prefix = by(TokenizerKind::Prefix);
+        let prefix = Some(&by(TokenizerKind::Prefix));
         check(json!({"text": "qui bro"}), prefix, true);
         check(json!({"text": "uick"}), prefix, false);
         check(json!({"text": "quicker"}), prefix, false);
-        let short = Tokenizer { kind: TokenizerKind::Prefix, chars_max: Some(4), chars_min: Some(2), lowercase: true };
-        check(json!({"text": "quicker"}), Some(short), true);
-        check(json!({"text": "q"}), Some(short), false);
-        let long = Tokenizer { chars_min: Some(4), chars_max: Some(5), ..Tokenizer::default() };
-        check(json!({"text": "the quick"}), Some(long), true);
-        check(json!({"text": "jumped"}), Some(long), false);
-        check(json!({"text": "the"}), Some(long), false);
-        let cased = Tokenizer { lowercase: false, ..Tokenizer::default() };
-        check(json!({"text": "the"}), Some(cased), false);
-        check(json!({"text": "The"}), Some(cased), true);
+        check(json!({"phrase": "bro fo"}), prefix, true);
+        let short = Some(&Tokenizer { chars_max: Some(4), chars_min: Some(2), ..by(TokenizerKind::Prefix) });
+        check(json!({"text": "quicker"}), short, true);
+        check(json!({"text": "q"}), short, false);
+        let long = Some(&Tokenizer { chars_min: Some(4), chars_max: Some(5), ..Tokenizer::default() });
+        check(json!({"text": "the quick"}), long, true);
+        check(json!({"text": "jumped"}), long, false);
+        check(json!({"text": "the"}), long, false);
+        let cased = Some(&Tokenizer { lowercase: false, ..Tokenizer::default() });
+        check(json!({"text": "the"}), cased, false);
+        check(json!({"text": "The"}), cased, true);
     }
 
     #[test]
-    fn unicode_says_where_words_end() {
-        let tokenizer = Tokenizer { kind: TokenizerKind::Multilingual, ..Tokenizer::default() };
-        let words = |text| words(tokenizer, text).map(Cow::into_owned).collect::<Vec<_>>();
-        assert_eq!(words("Can't stop, 日本 3.5!"), ["can't", "stop", "日", "本", "3.5"]);
+    fn words_of_one_stem_are_one_and_stop_words_are_none() {
+        let english = serde_json::from_str("\"english\"").unwrap();
+        let stems = Tokenizer {
+            stemmer: Some(SnowballLanguage::English),
+            stopwords: Some(english),
+            ascii_folding: true,
+            phrases: true,
+            ..Tokenizer::default()
+        };
+        let stems = Some(&stems);
+        check(json!({"text": "jumping foxes"}), stems, true);
+        check(json!({"text": "GROSSEN"}), stems, true);
+        check(json!({"text": "the"}), stems, false);
+        check(json!({"text": "the fox and the quick"}), stems, true);
+        check(json!({"text_any": "the over cat"}), stems, false);
+        // `over` is no token: what stands around it stands together.
+        check(json!({"phrase": "foxes jumping 12"}), stems, true);
+        check(json!({"phrase": "jumped over the 12 großen"}), stems, true);
+        check(json!({"phrase": "brown jumped"}), stems, false);
+        let stopless = Tokenizer { stopwords: None, ..stems.unwrap().clone() };
+        check(json!({"phrase": "jumped 12"}), Some(&stopless), false);
+        check(json!({"phrase": "jumps over"}), Some(&stopless), true);
+    }
+
+    #[test]
+    fn phrases_match_where_the_index_has_them() {
+        let without = Tokenizer::default();
+        check(json!({"phrase": "brown fox"}), Some(&without), false);
+        check(json!({"phrase": "fox"}), Some(&without), false);
+        check(json!({"text": "brown fox"}), Some(&without), true);
+        check(json!({"phrase": "brown fox"}), Some(&Tokenizer { phrases: true, ..without }), true);
     }
 
     #[test]
@@ -174,5 +209,14 @@ mod tests {
         });
         assert_eq!(*seen.borrow(), ["a[].b"]);
         assert!(format!("{filter:?}").contains(r#"wanted: ["x", "y"]"#), "{filter:?}");
+        // One field is asked for once.
+        let text = |text: &str| json!({"key": "b", "match": {"text": text}});
+        let mut filter = Filter::from_json(&json!({"must": [text("x"), text("y")], "should": [text("z")]})).unwrap();
+        let asked = std::cell::Cell::new(0);
+        resolve(&mut filter, &|_| {
+            asked.set(asked.get() + 1);
+            Some(Tokenizer::default())
+        });
+        assert_eq!(asked.get(), 1);
     }
 }

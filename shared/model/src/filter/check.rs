@@ -31,7 +31,7 @@ fn check(filter: &Filter, at: &str) -> Result<(), FilterError> {
 fn condition(condition: &Condition, at: &str) -> Result<(), FilterError> {
     match condition {
         Condition::Field { tests, .. } if tests.is_empty() => {
-            fail(at.to_owned(), "at least one field condition must be specified".to_owned())
+            fail(at.to_owned(), "At least one field condition must be specified".to_owned())
         }
         Condition::Slice(Slice { total: 0, .. }) => {
             fail(format!("{at}.slice.total"), "value 0 invalid, must be 1 or larger".to_owned())
@@ -64,7 +64,7 @@ mod tests {
                 "filter.min_should.min_count",
                 "value 0 invalid",
             ),
-            (json!({"must": {"key": "a"}}), "filter.must[0]", "at least one field condition"),
+            (json!({"must": {"key": "a"}}), "filter.must[0]", "At least one field condition"),
             (json!({"must": {"slice": {"index": 0, "total": 0}}}), "filter.must[0].slice.total", "value 0 invalid"),
             (
                 json!({"should": [{"must_not": {"slice": {"index": 4, "total": 4}}}]}),
@@ -74,7 +74,7 @@ mod tests {
             (
                 json!({"must": {"nested": {"key": "a", "filter": {"must": {"key": "b"}}}}}),
                 "filter.must[0].nested.filter.must[0]",
-                "at least one",
+                "At least one",
             ),
         ] {
             let error = check(json.clone()).unwrap_err();

@@ -8,7 +8,7 @@ mod text;
 
 pub use geo::{GeoArea, GeoBox, GeoCircle, GeoPoint, GeoPolygon};
 pub use json::FilterError;
-pub use text::{TextMatch, TextWant, Tokenizer, TokenizerKind, Tokens};
+pub use text::{Analysis, TextMatch, TextWant, Tokenizer, TokenizerKind, Tokens};
 
 use crate::{Path, PointId};
 

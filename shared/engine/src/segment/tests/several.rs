@@ -388,3 +388,38 @@ fn half_of_the_points_are_searched_as_well_as_all() {
         }
     }
 }
+
+#[test]
+fn points_at_one_distance_come_by_ordinal_whatever_the_order_of_rows() {
+    let dense = [
+        ("a", params(8, Distance::Euclid, Datatype::Float32)),
+        ("b", params(3, Distance::Euclid, Datatype::Uint8)),
+        ("c", params(40, Distance::Dot, Datatype::Float32)),
+    ];
+    let model = Model::new(schema(&dense, false), 3_000, &[("b", 0.8), ("c", 0.8)], 11);
+    let segment = model.segment();
+    segment.verify().unwrap();
+    for (name, params) in [dense[1], dense[2]] {
+        let held = segment.groups.dense(&segment.file, name).unwrap().unwrap();
+        let places = held.further.unwrap().places;
+        let ordinals: Vec<u32> = (0..held.dense.rows()).map(|row| places.ordinal(row).unwrap()).collect();
+        assert!(
+            held.dense.clusters().unwrap().count() > 1 && !ordinals.is_sorted(),
+            "rows are in an order of their own"
+        );
+        for asked in [0.0, 1.0, 2.5] {
+            for filter in filters() {
+                let mut query = asking(name, vec![asked; params.size as usize], filter, true);
+                let expected = model.nearest(&query, &segment);
+                assert_eq!(segment.search(&query, &Unwatched).unwrap().hits, expected);
+                assert_eq!(segment.search_ranges(&query, Along::default(), &Unwatched).unwrap().hits, expected);
+                // What is found without a look at all of them is in the same order.
+                query.params.exact = false;
+                for plan in Strategy::ALL {
+                    let hits = segment.search_by(&query, Some(plan), &Unwatched).unwrap().hits;
+                    assert!(hits.is_sorted_by(|a, b| (a.distance, a.ordinal) < (b.distance, b.ordinal)), "{plan:?}");
+                }
+            }
+        }
+    }
+}
