@@ -5,8 +5,8 @@
 //! threads and placement of `hnsw_config`. The inside of the settings that are read and ignored whole is still checked
 //! for unknown fields.
 //!
-//! `quantization_config` is checked and kept, and every kind of it is served by the one codec that segments have; see
-//! [`cairn_model::Quantization`]. What Qdrant has no word for stands under `cairn` in a vector's parameters.
+//! Settings of sparse vectors are kept, and shown again. `quantization_config` is checked and kept, and every kind of it
+//! is served by the one codec that segments have; see [`cairn_model::Quantization`]. What Qdrant has no word for stands under `cairn` in a vector's parameters.
 
 use std::{collections::BTreeMap, fmt};
 

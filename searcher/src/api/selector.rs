@@ -141,7 +141,7 @@ pub struct Params {
     pub indexed_only: bool,
     /// Ignored: filters choose their plan by themselves.
     pub acorn: Ignored,
-    /// Ignored: there are no sparse vectors.
+    /// Ignored: sparse vectors are not searched yet.
     pub idf: Ignored,
 }
 
