@@ -76,7 +76,7 @@ pub fn build_bytes<'a>(points: u64, dense: impl IntoIterator<Item = &'a VectorPa
         let dims = u64::from(params.size);
         let vector = params.datatype.bytes() as u64 * dims;
         let codes = if params.coded() { BUILD_CODES * dims.next_multiple_of(CODE_DIMS) } else { 0 };
-        let links = BUILD_BYTES_PER_LINK * 3 * u64::from(params.hnsw.m);
+        let links = BUILD_BYTES_PER_LINK * 3 * u64::from(params.hnsw.built().m);
         vectors += vector;
         most = vector.max(codes + links).max(most);
     }

@@ -156,9 +156,23 @@ fn schemas_that_cannot_be_are_refused() {
         (json!({"vectors": {"size": 4}}), "distance"),
         (json!({"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 0}), "shard_number"),
         (json!({"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 100_000}), "shard_number"),
-        (json!({"vectors": {"a": {"size": 4, "distance": "Dot"}, "b": {"size": 4, "distance": "Dot"}}}), "vectors"),
+        (
+            json!({"vectors": {"a": {"size": 4, "distance": "Dot"}, "b": {"size": 0, "distance": "Dot"}}}),
+            "vectors.b.size",
+        ),
+        (json!({"vectors": {"a": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {"a": {}}}), "sparse_vectors.a"),
+        (json!({"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"s": {"modifier": "tf"}}}), "tf"),
         (json!({"vectors": {"size": 4, "distance": "Dot", "hnsw_config": {"m": 1_000_000}}}), "m"),
-        (json!({}), "vectors"),
+        (json!({"vectors": {"size": 4, "distance": "Dot"}, "hnsw_config": {"full_scan_threshold": 9}}), "10 or larger"),
+        (json!({"vectors": {"size": 4, "distance": "Dot"}, "wal_config": {"wal_capacity_mb": 0}}), "wal_config"),
+        (
+            json!({"vectors": {"size": 4, "distance": "Dot"}, "optimizers_config": {"deleted_threshold": 1.5}}),
+            "from 0.0 to 1.0",
+        ),
+        (
+            json!({"vectors": {"size": 4, "distance": "Dot"}, "strict_mode_config": {"enabled": true}}),
+            "strict_mode_config",
+        ),
     ] {
         let reply = server.put("/collections/new", &body);
         assert!(matches!(reply.status, 400 | 422), "{body}: {} {}", reply.status, reply.body);

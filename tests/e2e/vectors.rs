@@ -347,7 +347,7 @@ impl Quarry {
 
     fn write(&self, server: &Server) {
         let walked =
-            |size, distance| json!({"size": size, "distance": distance, "hnsw_config": {"full_scan_threshold": 1}});
+            |size, distance| json!({"size": size, "distance": distance, "hnsw_config": {"full_scan_threshold": 10}});
         let body = json!({"vectors": {"stone": walked(48, "Euclid"), "grain": walked(40, "Cosine")}});
         server.put("/collections/c", &body).ok();
         let rows: Vec<_> = self.stones.points.iter().zip(&self.grains.points).collect();

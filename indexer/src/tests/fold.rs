@@ -26,12 +26,12 @@ fn vectors(schema: &CollectionSchema, row: usize, seed: usize) -> Vectors {
     let several = schema.vectors.len() > 1;
     let values = vector(row, seed);
     let wide = (0..40).map(|x| values[x % DIM] + x as f32).collect();
-    let indices = vec![row as u32, row as u32 + 1 + seed as u32];
+    let indices = [row, row + 1 + seed].map(|index| u32::try_from(index).unwrap()).to_vec();
     let all = [
         ("v", !several || row % 11 != 5, Vector::Dense(values.clone())),
         ("wide", row % 3 != (seed + 1) % 3, Vector::Dense(wide)),
         ("many", row % 2 == seed % 2, Vector::Multi { dim: 2, values: values[..2 + 2 * (row % 3)].to_vec() }),
-        ("words", row % 5 != 0, Vector::Sparse { indices, values: values[..2].to_vec() }),
+        ("words", !row.is_multiple_of(5), Vector::Sparse { indices, values: values[..2].to_vec() }),
     ];
     let has = all.into_iter().filter(|(name, has, _)| *has && schema.kind(name).is_some());
     has.map(|(name, _, vector)| (name.to_owned(), vector)).collect()

@@ -9,9 +9,10 @@ use cairn_model::{CollectionSchema, Path, Payload, PayloadIndex};
 use serde::Deserialize;
 
 use super::{
-    collection::{HnswDiff, OptimizersDiff, QuantizationInput},
-    field::{Ignored, Later},
+    collection::QuantizationInput,
+    field::{Ignored, StrictMode},
     sparse::SparseVectorInput,
+    tuning::{HnswDiff, OptimizersDiff, at_least},
 };
 use crate::error::{Error, Result, no_vector};
 
@@ -33,8 +34,8 @@ pub struct UpdateCollection {
     pub optimizers_config: Option<OptimizersDiff>,
     /// Changes of single sparse vectors, by name.
     pub sparse_vectors: Option<BTreeMap<String, SparseVectorInput>>,
-    /// Not supported yet.
-    pub strict_mode_config: Later,
+    /// Not supported yet, while it is enabled.
+    pub strict_mode_config: StrictMode,
 }
 
 /// Changes of one vector.
@@ -86,15 +87,20 @@ impl UpdateCollection {
     /// # Errors
     /// Names the field that is out of range or not supported.
     pub fn check(self) -> Result<Self> {
-        self.strict_mode_config.refuse("strict_mode_config")?;
+        self.strict_mode_config.refuse()?;
         let params = self.params.as_ref();
-        for (field, value) in [
-            ("params.replication_factor", params.and_then(|params| params.replication_factor)),
-            ("params.write_consistency_factor", params.and_then(|params| params.write_consistency_factor)),
-        ] {
-            if value == Some(0) {
-                return Err(Error::body(field, "value 0 invalid, must be 1 or larger"));
-            }
+        let factor = |of: fn(&ParamsDiff) -> Option<u32>| params.and_then(of).map(u64::from);
+        at_least(
+            "params",
+            [
+                ("replication_factor", factor(|params| params.replication_factor), 1),
+                ("write_consistency_factor", factor(|params| params.write_consistency_factor), 1),
+            ],
+        )?;
+        OptimizersDiff::check(self.optimizers_config.as_ref())?;
+        HnswDiff::check(self.hnsw_config.as_ref(), "hnsw_config")?;
+        for (name, diff) in self.vectors.iter().flatten() {
+            HnswDiff::check(diff.hnsw_config.as_ref(), &format!("vectors.{name}.hnsw_config"))?;
         }
         Ok(self)
     }

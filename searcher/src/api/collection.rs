@@ -21,8 +21,9 @@ use serde::{
 use serde_json::{Map, Value};
 
 use super::{
-    field::{Ignored, Later},
+    field::{Ignored, Later, StrictMode},
     sparse::SparseVectorInput,
+    tuning::{HnswDiff, OptimizersDiff, WalDiff, at_least},
 };
 use crate::error::{Error, Result};
 
@@ -54,8 +55,8 @@ pub struct CreateCollection {
     pub sharding_method: Option<String>,
     /// The sparse vectors, by name.
     pub sparse_vectors: Option<BTreeMap<String, SparseVectorInput>>,
-    /// Not supported yet.
-    pub strict_mode_config: Later,
+    /// Not supported yet, while it is enabled.
+    pub strict_mode_config: StrictMode,
     /// Kept, and shown again.
     pub metadata: Option<Payload>,
     /// Not supported yet; older clients send it.
@@ -120,64 +121,6 @@ impl<'de> Deserialize<'de> for QuantizationInput {
     }
 }
 
-/// Graph settings; what is missing keeps its default.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HnswDiff {
-    /// Links per node.
-    pub m: Option<u32>,
-    /// Build width.
-    pub ef_construct: Option<u32>,
-    /// Kilobytes below which a search scans.
-    pub full_scan_threshold: Option<u32>,
-    /// Ignored.
-    pub max_indexing_threads: Ignored,
-    /// Ignored.
-    pub on_disk: Ignored,
-    /// Ignored.
-    pub memory: Ignored,
-    /// Ignored: filters need no links of their own.
-    pub payload_m: Ignored,
-    /// Ignored.
-    pub inline_storage: Ignored,
-}
-
-/// Qdrant's optimizer settings.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizersDiff {
-    /// Ignored.
-    pub deleted_threshold: Ignored,
-    /// Ignored.
-    pub vacuum_min_vector_number: Ignored,
-    /// Ignored.
-    pub default_segment_number: Ignored,
-    /// Ignored.
-    pub max_segment_size: Ignored,
-    /// Ignored.
-    pub memmap_threshold: Ignored,
-    /// Ignored.
-    pub indexing_threshold: Ignored,
-    /// Ignored.
-    pub flush_interval_sec: Ignored,
-    /// Ignored.
-    pub max_optimization_threads: Ignored,
-    /// Ignored.
-    pub prevent_unoptimized: Ignored,
-}
-
-/// Qdrant's write-ahead log settings.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WalDiff {
-    /// Ignored.
-    pub wal_capacity_mb: Ignored,
-    /// Ignored.
-    pub wal_segments_ahead: Ignored,
-    /// Ignored.
-    pub wal_retain_closed: Ignored,
-}
-
 impl<'de> Deserialize<'de> for VectorsInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Vectors;
@@ -213,41 +156,33 @@ impl<'de> Deserialize<'de> for VectorsInput {
     }
 }
 
-impl HnswDiff {
-    /// `base`, but for what the difference says.
-    pub(super) fn over(diff: Option<Self>, base: HnswConfig) -> HnswConfig {
-        let diff = diff.unwrap_or_default();
-        HnswConfig {
-            m: diff.m.unwrap_or(base.m),
-            ef_construct: diff.ef_construct.unwrap_or(base.ef_construct),
-            full_scan_threshold: diff.full_scan_threshold.unwrap_or(base.full_scan_threshold),
-        }
-    }
-}
-
 impl CreateCollection {
     /// Checks and converts.
     ///
     /// # Errors
     /// Names the field that is out of range or not supported.
     pub fn check(self) -> Result<CollectionSchema> {
-        self.strict_mode_config.refuse("strict_mode_config")?;
+        self.strict_mode_config.refuse()?;
         self.init_from.refuse("init_from")?;
         if let Some(method) = self.sharding_method.filter(|method| method != "auto") {
             return Err(Error::Unsupported(format!("`sharding_method` \"{method}\"")));
         }
-        for (field, value) in [
-            ("replication_factor", self.replication_factor),
-            ("write_consistency_factor", self.write_consistency_factor),
-        ] {
-            if value == Some(0) {
-                return Err(Error::body(field, "value 0 invalid, must be 1 or larger"));
-            }
-        }
+        at_least(
+            "",
+            [
+                ("replication_factor", self.replication_factor.map(u64::from), 1),
+                ("write_consistency_factor", self.write_consistency_factor.map(u64::from), 1),
+            ],
+        )?;
+        OptimizersDiff::check(self.optimizers_config.as_ref())?;
+        WalDiff::check(self.wal_config.as_ref())?;
+        HnswDiff::check(self.hnsw_config.as_ref(), "hnsw_config")?;
         let hnsw = HnswDiff::over(self.hnsw_config, HnswConfig::default());
         let mut vectors = BTreeMap::new();
         let mut vector_quantization = BTreeMap::new();
         for (name, input) in self.vectors.0 {
+            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
+            HnswDiff::check(input.hnsw_config.as_ref(), &format!("{at}.hnsw_config"))?;
             let own = input.cairn.unwrap_or_default();
             let params = VectorParams {
                 originals: own.originals.unwrap_or(true),

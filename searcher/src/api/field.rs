@@ -1,7 +1,10 @@
 //! Fields of Qdrant's that this version reads without acting on them.
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny},
+};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
@@ -23,6 +26,33 @@ impl<'de> Deserialize<'de> for Later {
             _ => true,
         };
         Ok(Self { given })
+    }
+}
+
+/// `strict_mode_config`: limits that are heeded only where `enabled` says so, which is not supported yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StrictMode {
+    enabled: bool,
+}
+
+impl<'de> Deserialize<'de> for StrictMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let config = Option::<Map<String, Value>>::deserialize(deserializer)?;
+        match config.as_ref().and_then(|config| config.get("enabled")) {
+            None | Some(Value::Null) => Ok(Self::default()),
+            Some(Value::Bool(enabled)) => Ok(Self { enabled: *enabled }),
+            Some(other) => Err(de::Error::custom(format_args!("strict_mode_config.enabled: {other} is not a boolean"))),
+        }
+    }
+}
+
+impl StrictMode {
+    /// Refuses the request where it is enabled.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn refuse(self) -> Result<()> {
+        if self.enabled { Err(Error::Unsupported("`strict_mode_config`".to_owned())) } else { Ok(()) }
     }
 }
 

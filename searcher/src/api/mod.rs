@@ -18,6 +18,7 @@ pub mod query;
 pub mod route;
 pub mod selector;
 mod sparse;
+mod tuning;
 pub mod update;
 pub mod vector;
 

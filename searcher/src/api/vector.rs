@@ -9,7 +9,7 @@ use serde::{
 };
 use uuid::Uuid;
 
-use super::{field::Later, order::OrderBy};
+use super::order::OrderBy;
 
 /// A dense vector: an array of numbers that a 32-bit float can hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,7 @@ impl<'de> Visitor<'de> for TargetVisitor {
                 "nearest" if self.kinds => found = Some(map.next_value::<Nearest>()?.0),
                 "order_by" if self.kinds => found = Some(Target::Order(map.next_value::<OrderBy>()?.0)),
                 "mmr" if self.kinds => {
-                    if map.next_value::<Later>()?.refuse("").is_err() {
+                    if map.next_value::<Option<IgnoredAny>>()?.is_some() {
                         later = Some("`query.mmr`".to_owned());
                     }
                 }

@@ -27,6 +27,13 @@ impl Default for HnswConfig {
 }
 
 impl HnswConfig {
+    /// The parameters by which a graph is built. Fewer than two links a node make no graph: Qdrant's 0 says that none is wanted, to save its building. Here
+    /// a search scans where that is cheaper, graph or not, so it is built with the default.
+    #[must_use]
+    pub fn built(self) -> Self {
+        if self.m < 2 { Self { m: Self::default().m, ..self } } else { self }
+    }
+
     /// Links per node on level 0.
     #[must_use]
     pub const fn m0(&self) -> u32 {
@@ -315,11 +322,14 @@ mod tests {
 
     #[test]
     fn limits_are_checked_by_name() {
-        assert_eq!(schema(4, 16, 1).validate(), Ok(()));
+        for m in [0, 1, 2, 16] {
+            assert_eq!(schema(4, m, 1).validate(), Ok(()));
+            assert!(HnswConfig { m, ..HnswConfig::default() }.built().m == if m < 2 { 16 } else { m });
+        }
         for (bad, field) in [
             (schema(0, 16, 1), "vectors.size"),
             (schema(65_537, 16, 1), "vectors.size"),
-            (schema(4, 1, 1), "vectors.hnsw_config.m"),
+            (schema(4, 257, 1), "vectors.hnsw_config.m"),
             (schema(4, 16, 0), "shard_number"),
         ] {
             assert_eq!(bad.validate().unwrap_err().field, field);

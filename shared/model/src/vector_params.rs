@@ -145,7 +145,7 @@ impl VectorParams {
             );
             return fail("originals", why);
         }
-        range("hnsw_config.m", self.hnsw.m, 2, M_MAX)?;
+        range("hnsw_config.m", self.hnsw.m, 0, M_MAX)?;
         range("hnsw_config.ef_construct", self.hnsw.ef_construct, 4, EF_CONSTRUCT_MAX)
     }
 }

@@ -63,6 +63,7 @@ pub(super) type Small = Vec<(SectionKind, Vec<u8>)>;
 
 impl Column {
     pub(super) fn new(name: String, params: VectorParams) -> Self {
+        let params = VectorParams { hnsw: params.hnsw.built(), ..params };
         Self { name, vectors: Vectors::new(params), points: Vec::new() }
     }
 
