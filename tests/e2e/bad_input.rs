@@ -290,7 +290,7 @@ fn wrong_sources_are_refused_and_nothing_is_written() {
         place.cairn("index", &args).refused(culprits);
     }
     for (option, value) in
-        [("--distance", "hamming"), ("--shards", "0"), ("--m", "1"), ("--ef-construct", "0"), ("--collection", "a/b")]
+        [("--distance", "hamming"), ("--shards", "0"), ("--m", "257"), ("--ef-construct", "0"), ("--collection", "a/b")]
     {
         let mut args = vec!["--input".to_owned(), path("good.npy")];
         for (name, usual) in [("--distance", "dot"), ("--collection", "stones")] {

@@ -300,8 +300,8 @@ mod tests {
             (r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {}}}"#, "missing field `comparator`"),
             (r#"{"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 0}"#, "[shard_number: value 0 invalid"),
             (
-                r#"{"vectors": {"size": 4, "distance": "Dot"}, "hnsw_config": {"m": 0}}"#,
-                "[vectors.hnsw_config.m: value 0",
+                r#"{"vectors": {"size": 4, "distance": "Dot"}, "hnsw_config": {"m": 257}}"#,
+                "[vectors.hnsw_config.m: value 257",
             ),
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot"}, "sparse_vectors": {"s": {"size": 4}}}"#,

@@ -84,9 +84,9 @@ async fn a_collection_is_changed_and_goes_on_serving_what_it_has() {
     for (body, status, message) in [
         (json!({"vectors": {"x": {}}}), 400, "Wrong input: Not existing vector name error: x"),
         (
-            json!({"hnsw_config": {"m": 1}}),
+            json!({"hnsw_config": {"m": 257}}),
             422,
-            "Validation error in JSON body: [vectors.hnsw_config.m: value 1 invalid, must be from 2 to 256]",
+            "Validation error in JSON body: [vectors.hnsw_config.m: value 257 invalid, must be from 0 to 256]",
         ),
     ] {
         let answer = patch(body).await;
