@@ -134,6 +134,7 @@ impl IndexOptions {
             schema.quantization = existing.quantization;
             schema.vector_quantization.clone_from(&existing.vector_quantization);
             schema.payload_indexes.clone_from(&existing.payload_indexes);
+            schema.declared.clone_from(&existing.declared);
             schema.metadata.clone_from(&existing.metadata);
         }
         schema.validate().map_err(schema_error)?;

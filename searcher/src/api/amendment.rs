@@ -1,18 +1,20 @@
 //! `PATCH /collections/{name}` and payload indexes: changes of a collection's schema.
 //!
-//! Read and ignored is what [`collection`](super::collection) ignores. Graph settings of the whole collection are those of its vectors; new ones are
-//! heeded by segments that are built from now on.
+//! Shown again or ignored is what [`collection`](super::collection) shows again or ignores. Graph settings of the whole collection are those of its vectors
+//! where they have none of their own; new ones are heeded by segments that are built from now on.
 
 use std::collections::BTreeMap;
 
-use cairn_model::{CollectionSchema, Path, Payload, PayloadIndex};
-use serde::Deserialize;
+use cairn_model::{
+    CollectionSchema, Declared, HnswDiff, OptimizersDiff, ParamsDiff, Path, Payload, PayloadIndex, VectorSettings,
+};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::{Map, Value};
 
 use super::{
     collection::QuantizationInput,
     field::{Ignored, StrictMode},
     sparse::SparseVectorInput,
-    tuning::{HnswDiff, OptimizersDiff, at_least},
 };
 use crate::error::{Error, Result, no_vector};
 
@@ -28,9 +30,9 @@ pub struct UpdateCollection {
     pub quantization_config: Option<QuantizationInput>,
     /// Merged into what is there; `null` takes a key away.
     pub metadata: Option<Payload>,
-    /// Ignored, but for numbers of 0.
-    pub params: Option<ParamsDiff>,
-    /// Ignored.
+    /// Shown again.
+    pub params: Option<ParamsInput>,
+    /// Shown again.
     pub optimizers_config: Option<OptimizersDiff>,
     /// Changes of single sparse vectors, by name.
     pub sparse_vectors: Option<BTreeMap<String, SparseVectorInput>>,
@@ -46,28 +48,24 @@ pub struct VectorDiff {
     pub hnsw_config: Option<HnswDiff>,
     /// Quantization; `"Disabled"` takes it away.
     pub quantization_config: Option<QuantizationInput>,
-    /// Ignored.
-    pub on_disk: Ignored,
+    /// Shown again.
+    pub on_disk: Option<bool>,
     /// Ignored.
     pub memory: Ignored,
 }
 
-/// `params` of a change.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ParamsDiff {
-    /// Ignored, but not 0.
-    pub replication_factor: Option<u32>,
-    /// Ignored, but not 0.
-    pub write_consistency_factor: Option<u32>,
-    /// Ignored.
-    pub read_fan_out_factor: Ignored,
-    /// Ignored.
-    pub read_fan_out_delay_ms: Ignored,
-    /// Ignored.
-    pub on_disk_payload: Ignored,
-    /// Ignored.
-    pub payload: Ignored,
+/// `params` of a change: what is shown again, and where payloads are kept, which is ignored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ParamsInput(ParamsDiff);
+
+impl<'de> Deserialize<'de> for ParamsInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut params = Map::deserialize(deserializer)?;
+        params.remove("payload");
+        serde_json::from_value(Value::Object(params))
+            .map(Self)
+            .map_err(|error| de::Error::custom(format_args!("params: {error}")))
+    }
 }
 
 /// Body of `PUT /collections/{name}/index`.
@@ -88,21 +86,25 @@ impl UpdateCollection {
     /// Names the field that is out of range or not supported.
     pub fn check(self) -> Result<Self> {
         self.strict_mode_config.refuse()?;
-        let params = self.params.as_ref();
-        let factor = |of: fn(&ParamsDiff) -> Option<u32>| params.and_then(of).map(u64::from);
-        at_least(
-            "params",
-            [
-                ("replication_factor", factor(|params| params.replication_factor), 1),
-                ("write_consistency_factor", factor(|params| params.write_consistency_factor), 1),
-            ],
-        )?;
-        OptimizersDiff::check(self.optimizers_config.as_ref())?;
-        HnswDiff::check(self.hnsw_config.as_ref(), "hnsw_config")?;
-        for (name, diff) in self.vectors.iter().flatten() {
-            HnswDiff::check(diff.hnsw_config.as_ref(), &format!("vectors.{name}.hnsw_config"))?;
-        }
+        let mut changed = Declared::default();
+        self.declare(&mut changed);
+        changed.validate("params.").map_err(|error| Error::body(error.field, error.why))?;
         Ok(self)
+    }
+
+    /// Notes what changes of what was declared.
+    fn declare(&self, declared: &mut Declared) {
+        declared.hnsw_config = self.hnsw_config.unwrap_or_default().over(declared.hnsw_config);
+        declared.optimizers_config = self.optimizers_config.unwrap_or_default().over(declared.optimizers_config);
+        declared.params = self.params.unwrap_or_default().0.over(declared.params);
+        for (name, diff) in self.vectors.iter().flatten() {
+            let before = declared.vectors.get(name).copied().unwrap_or_default();
+            let hnsw = diff.hnsw_config.map(|hnsw| hnsw.over(before.hnsw_config.unwrap_or_default()));
+            let settings = VectorSettings { hnsw_config: hnsw, on_disk: diff.on_disk }.over(before);
+            if !settings.is_empty() {
+                declared.vectors.insert(name.clone(), settings);
+            }
+        }
     }
 
     /// Changes a schema.
@@ -113,14 +115,16 @@ impl UpdateCollection {
         if let Some(quantization) = self.quantization_config {
             schema.quantization = quantization.0;
         }
-        for params in schema.vectors.values_mut() {
-            params.hnsw = HnswDiff::over(self.hnsw_config, params.hnsw);
+        let common = self.hnsw_config.unwrap_or_default();
+        for (name, params) in &mut schema.vectors {
+            params.hnsw = common.without(schema.declared.hnsw_of(name)).of(params.hnsw);
         }
+        self.declare(&mut schema.declared);
         for (name, diff) in self.vectors.iter().flatten() {
             let Some(params) = schema.vectors.get_mut(name) else {
                 return Err(no_vector(name));
             };
-            params.hnsw = HnswDiff::over(diff.hnsw_config, params.hnsw);
+            params.hnsw = diff.hnsw_config.unwrap_or_default().of(params.hnsw);
             match diff.quantization_config {
                 None => {}
                 Some(QuantizationInput(None)) => {
@@ -183,12 +187,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ignored_changes_nothing() {
+    fn what_means_nothing_here_is_noted_and_changes_nothing_else() {
         let all = r#"{"vectors": {"a": {"on_disk": true, "memory": "cold", "hnsw_config": {"on_disk": true, "payload_m": 8}}},
             "params": {"replication_factor": 2, "read_fan_out_factor": 1, "on_disk_payload": true, "payload": {"memory": "cold"}},
             "optimizers_config": {"indexing_threshold": 1000}, "hnsw_config": {"max_indexing_threads": 2},
             "quantization_config": null, "sparse_vectors": {}, "strict_mode_config": null}"#;
-        assert_eq!(amended(&["{}", all]), Ok(schema()));
+        assert_eq!(amended(&["{}"]), Ok(schema()));
+        let changed = amended(&["{}", all]).unwrap();
+        let noted = json!({"vectors": {"a": {"on_disk": true, "hnsw_config": {"on_disk": true, "payload_m": 8}}},
+            "params": {"replication_factor": 2, "read_fan_out_factor": 1, "on_disk_payload": true},
+            "optimizers_config": {"indexing_threshold": 1000}, "hnsw_config": {"max_indexing_threads": 2}});
+        assert_eq!(json!(changed.declared), noted);
+        assert_eq!(CollectionSchema { declared: Declared::default(), ..changed }, schema());
+        let again = r#"{"vectors": {"a": {"on_disk": false, "hnsw_config": {"payload_m": 0}}}, "hnsw_config": {"on_disk": true}}"#;
+        let changed = amended(&[all, again]).unwrap().declared;
+        assert_eq!(
+            json!(changed.vectors),
+            json!({"a": {"on_disk": false, "hnsw_config": {"on_disk": true, "payload_m": 0}}})
+        );
+        assert_eq!(json!(changed.hnsw_config), json!({"max_indexing_threads": 2, "on_disk": true}));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! `PUT /collections/{name}`.
 //!
-//! Read and ignored, because a segment in a bucket has nothing that they could tune: `on_disk`, `on_disk_payload`,
-//! `memory`, `payload`, `optimizers_config`, `wal_config`, `replication_factor`, `write_consistency_factor`, and the
-//! threads and placement of `hnsw_config`. The inside of the settings that are read and ignored whole is still checked
-//! for unknown fields.
+//! Held to Qdrant's bounds and shown again, because a segment in a bucket has nothing that they could tune: `on_disk`, `on_disk_payload`,
+//! `optimizers_config`, `wal_config`, `replication_factor`, `write_consistency_factor`, and the
+//! threads and placement of `hnsw_config`. Ignored: `memory` and `payload`.
 //!
 //! Settings of sparse vectors are kept, and shown again. `quantization_config` is checked and kept, and every kind of it
 //! is served by the one codec that segments have; see [`cairn_model::Quantization`]. What Qdrant has no word for stands under `cairn` in a vector's parameters.
@@ -11,8 +10,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use cairn_model::{
-    CollectionSchema, Datatype, Distance, HnswConfig, MultivectorConfig, Partition, Payload, Preset, Quantization,
-    SparseVectorParams, VectorParams,
+    CollectionSchema, Datatype, Declared, Distance, HnswConfig, HnswDiff, MultivectorConfig, OptimizersDiff,
+    ParamsDiff, Partition, Payload, Preset, Quantization, SparseVectorParams, VectorParams, VectorSettings, WalDiff,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -23,7 +22,6 @@ use serde_json::{Map, Value};
 use super::{
     field::{Ignored, Later, StrictMode},
     sparse::SparseVectorInput,
-    tuning::{HnswDiff, OptimizersDiff, WalDiff, at_least},
 };
 use crate::error::{Error, Result};
 
@@ -37,17 +35,17 @@ pub struct CreateCollection {
     pub shard_number: Option<u32>,
     /// Graph settings for vectors that have none of their own.
     pub hnsw_config: Option<HnswDiff>,
-    /// Ignored, but not 0.
+    /// Shown again.
     pub replication_factor: Option<u32>,
-    /// Ignored, but not 0.
+    /// Shown again.
     pub write_consistency_factor: Option<u32>,
-    /// Ignored.
+    /// Shown again.
     pub on_disk_payload: Option<bool>,
     /// Ignored.
     pub payload: Ignored,
-    /// Ignored.
+    /// Shown again.
     pub optimizers_config: Option<OptimizersDiff>,
-    /// Ignored.
+    /// Shown again.
     pub wal_config: Option<WalDiff>,
     /// For vectors that have none of their own.
     pub quantization_config: QuantizationInput,
@@ -84,9 +82,8 @@ pub struct VectorInput {
     pub quantization_config: QuantizationInput,
     /// What Qdrant does not have.
     pub cairn: Option<CairnInput>,
-    /// Ignored.
-    #[serde(default)]
-    pub on_disk: Ignored,
+    /// Shown again.
+    pub on_disk: Option<bool>,
     /// Ignored.
     #[serde(default)]
     pub memory: Ignored,
@@ -167,39 +164,43 @@ impl CreateCollection {
         if let Some(method) = self.sharding_method.filter(|method| method != "auto") {
             return Err(Error::Unsupported(format!("`sharding_method` \"{method}\"")));
         }
-        at_least(
-            "",
-            [
-                ("replication_factor", self.replication_factor.map(u64::from), 1),
-                ("write_consistency_factor", self.write_consistency_factor.map(u64::from), 1),
-            ],
-        )?;
-        OptimizersDiff::check(self.optimizers_config.as_ref())?;
-        WalDiff::check(self.wal_config.as_ref())?;
-        HnswDiff::check(self.hnsw_config.as_ref(), "hnsw_config")?;
-        let hnsw = HnswDiff::over(self.hnsw_config, HnswConfig::default());
+        let mut declared = Declared {
+            hnsw_config: self.hnsw_config.unwrap_or_default(),
+            optimizers_config: self.optimizers_config.unwrap_or_default(),
+            wal_config: self.wal_config.unwrap_or_default(),
+            params: ParamsDiff {
+                replication_factor: self.replication_factor,
+                write_consistency_factor: self.write_consistency_factor,
+                on_disk_payload: self.on_disk_payload,
+                ..ParamsDiff::default()
+            },
+            vectors: BTreeMap::new(),
+        };
+        let hnsw = declared.hnsw_config.of(HnswConfig::default());
         let mut vectors = BTreeMap::new();
         let mut vector_quantization = BTreeMap::new();
         for (name, input) in self.vectors.0 {
-            let at = if name.is_empty() { "vectors".to_owned() } else { format!("vectors.{name}") };
-            HnswDiff::check(input.hnsw_config.as_ref(), &format!("{at}.hnsw_config"))?;
             let own = input.cairn.unwrap_or_default();
             let params = VectorParams {
                 originals: own.originals.unwrap_or(true),
                 preset: own.preset.unwrap_or_default(),
                 datatype: input.datatype.unwrap_or_default(),
                 multivector: input.multivector_config,
-                hnsw: HnswDiff::over(input.hnsw_config, hnsw),
+                hnsw: input.hnsw_config.unwrap_or_default().of(hnsw),
                 // The schema's own check says what the range is; any size beyond 32 bits is beyond it.
                 ..VectorParams::new(u32::try_from(input.size).unwrap_or(u32::MAX), input.distance)
             };
             if let Some(quantization) = input.quantization_config.0 {
                 vector_quantization.insert(name.clone(), quantization);
             }
+            let settings = VectorSettings { hnsw_config: input.hnsw_config, on_disk: input.on_disk };
+            if !settings.is_empty() {
+                declared.vectors.insert(name.clone(), settings);
+            }
             vectors.insert(name, params);
         }
-        let declared = self.sparse_vectors.into_iter().flatten();
-        let sparse_vectors = declared.map(|(name, input)| (name, input.over(SparseVectorParams::default()))).collect();
+        let sparse = self.sparse_vectors.into_iter().flatten();
+        let sparse_vectors = sparse.map(|(name, input)| (name, input.over(SparseVectorParams::default()))).collect();
         let schema = CollectionSchema {
             vectors,
             sparse_vectors,
@@ -208,8 +209,10 @@ impl CreateCollection {
             quantization: self.quantization_config.0,
             vector_quantization,
             payload_indexes: BTreeMap::new(),
+            declared,
             metadata: self.metadata,
         };
+        schema.declared.validate("").map_err(|error| Error::body(error.field, error.why))?;
         schema.validate().map_err(|error| Error::body(error.field, error.why))?;
         Ok(schema)
     }

@@ -2,6 +2,7 @@
 
 use cairn_model::{CollectionSchema, Datatype, HnswConfig, PayloadIndex, VectorKind, VectorParams};
 use cairn_storage::Collection;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Qdrant's `CollectionInfo` of a collection that has so many points. Everything that Cairn has no setting for shows Qdrant's default.
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 pub fn collection_info(collection: &Collection, points: u64) -> Value {
     let schema = &collection.doc.schema;
     let segments: usize = collection.manifests.iter().map(|manifest| manifest.segments.len()).sum();
-    let hnsw = common_hnsw(schema);
+    let (declared, hnsw) = (&schema.declared, common_hnsw(schema));
     let own: Map<String, Value> = schema.kinds().map(|(name, kind)| (name.to_owned(), cairn(kind))).collect();
     let mut shown = json!({
         "status": "green",
@@ -18,21 +19,21 @@ pub fn collection_info(collection: &Collection, points: u64) -> Value {
         "indexed_vectors_count": points,
         "segments_count": segments,
         "config": {
-            "params": {
+            "params": over(json!({
                 "vectors": vectors(schema),
                 "shard_number": schema.shard_count,
                 "replication_factor": 1,
                 "write_consistency_factor": 1,
                 "on_disk_payload": true,
-            },
-            "hnsw_config": {
+            }), &declared.params),
+            "hnsw_config": over(json!({
                 "m": hnsw.m,
                 "ef_construct": hnsw.ef_construct,
                 "full_scan_threshold": hnsw.full_scan_threshold,
                 "max_indexing_threads": 0,
                 "on_disk": false,
-            },
-            "optimizer_config": {
+            }), &declared.hnsw_config),
+            "optimizer_config": over(json!({
                 "deleted_threshold": 0.2,
                 "vacuum_min_vector_number": 1000,
                 "default_segment_number": 0,
@@ -41,8 +42,8 @@ pub fn collection_info(collection: &Collection, points: u64) -> Value {
                 "indexing_threshold": null,
                 "flush_interval_sec": 5,
                 "max_optimization_threads": null,
-            },
-            "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1},
+            }), &declared.optimizers_config),
+            "wal_config": over(json!({"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1}), &declared.wal_config),
             "quantization_config": schema.quantization,
         },
         "payload_schema": payload_schema(schema, points),
@@ -77,9 +78,19 @@ fn payload_schema(schema: &CollectionSchema, points: u64) -> Map<String, Value> 
 const SERVED_BY: &str = "quantization_config is kept as declared; every kind is served by Cairn's own codec, a rotated \
     8-bit code per dimension in two planes of 4 bits, whose high plane is searched and whose full code rescores";
 
-/// Graph settings of the collection: those of its first vector. Vectors that have others show them.
+/// Graph settings of the collection: those of the first vector that declared none of its own. Vectors that have others show them.
 fn common_hnsw(schema: &CollectionSchema) -> HnswConfig {
-    schema.vectors.values().next().map(|params| params.hnsw).unwrap_or_default()
+    let declared = &schema.declared;
+    let common = schema.vectors.iter().find(|(name, _)| declared.hnsw_of(name).is_empty());
+    common.map_or_else(|| declared.hnsw_config.of(HnswConfig::default()), |(_, params)| params.hnsw)
+}
+
+/// Defaults with what was declared over them.
+fn over(mut defaults: Value, declared: &impl Serialize) -> Value {
+    if let (Value::Object(shown), Value::Object(declared)) = (&mut defaults, json!(declared)) {
+        shown.extend(declared);
+    }
+    defaults
 }
 
 /// What Qdrant has no word for, by vector.
@@ -106,8 +117,11 @@ fn vector(schema: &CollectionSchema, name: &str, params: &VectorParams) -> Value
     let mut shown = Map::new();
     shown.insert("size".into(), json!(params.size));
     shown.insert("distance".into(), json!(params.distance));
-    if params.hnsw != common_hnsw(schema) {
-        shown.insert("hnsw_config".into(), json!(params.hnsw));
+    let settings = schema.declared.vectors.get(name).copied().unwrap_or_default();
+    match settings.hnsw_config {
+        Some(own) => drop(shown.insert("hnsw_config".into(), json!(own))),
+        None if params.hnsw != common_hnsw(schema) => drop(shown.insert("hnsw_config".into(), json!(params.hnsw))),
+        None => {}
     }
     if let Some(quantization) = schema.vector_quantization.get(name) {
         shown.insert("quantization_config".into(), json!(quantization));
@@ -117,6 +131,9 @@ fn vector(schema: &CollectionSchema, name: &str, params: &VectorParams) -> Value
     }
     if let Some(multivector) = params.multivector {
         shown.insert("multivector_config".into(), json!(multivector));
+    }
+    if let Some(on_disk) = settings.on_disk {
+        shown.insert("on_disk".into(), json!(on_disk));
     }
     Value::Object(shown)
 }

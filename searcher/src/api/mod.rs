@@ -18,7 +18,6 @@ pub mod query;
 pub mod route;
 pub mod selector;
 mod sparse;
-mod tuning;
 pub mod update;
 pub mod vector;
 

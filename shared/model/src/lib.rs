@@ -5,6 +5,7 @@
 //! depend on this one and on nothing else of Cairn's, which is what keeps them apart.
 
 mod change;
+mod declared;
 mod distance;
 mod error;
 pub mod filter;
@@ -23,6 +24,7 @@ mod usage;
 mod vector_params;
 
 pub use change::Change;
+pub use declared::{Auto, Declared, HnswDiff, OptimizersDiff, ParamsDiff, Threads, VectorSettings, WalDiff};
 pub use distance::{Datatype, Distance};
 pub use error::{ErrorKind, Kind};
 pub use filter::{

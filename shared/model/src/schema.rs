@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Distance, Path, Payload, PayloadIndex, PointId, Quantization, SparseVectorParams, VectorKind, VectorParams,
+    Declared, Distance, Path, Payload, PayloadIndex, PointId, Quantization, SparseVectorParams, VectorKind,
+    VectorParams,
     limits::{INDEXES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, SHARDS_MAX, VECTORS_MAX},
 };
 
@@ -149,6 +150,9 @@ pub struct CollectionSchema {
     /// Payload indexes as they were declared, by path. See [`PayloadIndex`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub payload_indexes: BTreeMap<String, PayloadIndex>,
+    /// Settings of graphs and storage as they were declared. See [`Declared`].
+    #[serde(default, skip_serializing_if = "Declared::is_empty")]
+    pub declared: Declared,
     /// What its owner notes about the collection; nothing here reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Payload>,
@@ -176,6 +180,7 @@ impl CollectionSchema {
             quantization: None,
             vector_quantization: BTreeMap::new(),
             payload_indexes: BTreeMap::new(),
+            declared: Declared::default(),
             metadata: None,
         }
     }

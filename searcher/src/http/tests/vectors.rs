@@ -59,6 +59,37 @@ fn hits(result: &Value) -> Vec<(u64, f64)> {
     result["points"].as_array().unwrap().iter().map(hit).collect()
 }
 
+#[tokio::test]
+async fn settings_that_mean_nothing_here_are_shown_as_they_were_given() {
+    let fixture = Fixture::empty().await;
+    let vectors = json!({
+        "a": {"size": 4, "distance": "Dot", "on_disk": true, "hnsw_config": {"m": 32, "on_disk": true}},
+        "b": {"size": 4, "distance": "Dot"},
+    });
+    let body = json!({
+        "vectors": vectors, "hnsw_config": {"ef_construct": 50, "payload_m": 0}, "on_disk_payload": false, "replication_factor": 2,
+        "optimizers_config": {"default_segment_number": 2, "max_optimization_threads": "auto"}, "wal_config": {"wal_capacity_mb": 1},
+    });
+    fixture.done("PUT", "/collections/c", body).await;
+    let config = async || fixture.done("GET", "/collections/c", json!({})).await["config"].clone();
+    let shown = config().await;
+    assert_eq!(shown["params"]["vectors"], vectors);
+    let own =
+        ["on_disk_payload", "replication_factor", "write_consistency_factor"].map(|field| &shown["params"][field]);
+    assert_eq!(own, [&json!(false), &json!(2), &json!(1)]);
+    let hnsw = ["m", "ef_construct", "payload_m", "on_disk"].map(|field| &shown["hnsw_config"][field]);
+    assert_eq!(hnsw, [&json!(16), &json!(50), &json!(0), &json!(false)]);
+    let optimizers = ["default_segment_number", "max_optimization_threads", "deleted_threshold"];
+    assert_eq!(optimizers.map(|field| &shown["optimizer_config"][field]), [&json!(2), &json!("auto"), &json!(0.2)]);
+    assert_eq!(shown["wal_config"]["wal_capacity_mb"], 1);
+    let change = json!({"vectors": {"a": {"hnsw_config": {"payload_m": 8}}}, "hnsw_config": {"m": 8}, "params": {"on_disk_payload": true}});
+    fixture.done("PATCH", "/collections/c", change).await;
+    let shown = config().await;
+    assert_eq!(shown["params"]["vectors"]["a"]["hnsw_config"], json!({"m": 32, "on_disk": true, "payload_m": 8}));
+    assert_eq!(shown["params"]["vectors"]["b"], vectors["b"]);
+    assert_eq!((&shown["hnsw_config"]["m"], &shown["params"]["on_disk_payload"]), (&json!(8), &json!(true)));
+}
+
 /// A collection with all kinds of vectors, and four points that have all, some and none of them.
 async fn fixture() -> Fixture {
     let fixture = Fixture::empty().await;
@@ -79,8 +110,7 @@ async fn what_was_declared_is_shown_and_changed() {
     let fixture = Fixture::empty().await;
     fixture.done("PUT", "/collections/c", declared()).await;
     let info = fixture.done("GET", "/collections/c", json!({})).await;
-    let mut wanted = declared();
-    wanted["vectors"]["bytes"]["hnsw_config"] = json!({"m": 8, "ef_construct": 100, "full_scan_threshold": 10_000});
+    let wanted = declared();
     let params = &info["config"]["params"];
     assert_eq!((&params["vectors"], &params["sparse_vectors"]), (&wanted["vectors"], &wanted["sparse_vectors"]));
     let change = json!({
