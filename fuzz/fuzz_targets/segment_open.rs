@@ -21,15 +21,19 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(segment) = Segment::open(Arc::new(bytes.to_vec())) else { return };
     let _ = segment.verify();
     let _ = segment.describe();
-    let dense: Vec<(String, u32)> =
-        segment.dense().map(|(name, params)| (name.to_owned(), params.size)).filter(|(_, dim)| *dim <= DIM_MAX).collect();
+    let dense: Vec<(String, u32)> = segment
+        .dense()
+        .map(|(name, params)| (name.to_owned(), params.size))
+        .filter(|(_, dim)| *dim <= DIM_MAX)
+        .collect();
     let some_dead = segment.without(Arc::new([0, 2, 3, 60].into()));
     for ordinal in (0..segment.len().min(POINTS_READ_MAX)).chain([segment.len().saturating_sub(1), u32::MAX]) {
         if let Ok(id) = segment.id(ordinal) {
             let _ = segment.ordinal(id);
         }
         let _ = segment.payload(ordinal);
-        let _ = segment.vectors(ordinal, &|name| segment.dense().all(|(known, params)| known != name || params.size <= DIM_MAX));
+        let _ = segment
+            .vectors(ordinal, &|name| segment.dense().all(|(known, params)| known != name || params.size <= DIM_MAX));
     }
     for filter in filters() {
         let _ = segment.count(filter.as_ref(), &Unwatched);
