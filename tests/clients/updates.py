@@ -103,7 +103,9 @@ def collections(client):
     )
     config = client.get_collection("tuned").config
     assert config.metadata == {"owner": "quarry", "seen": True}, config
-    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (24, 50), config
+    assert config.params.vectors["stone"].hnsw_config == hnsw, config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (16, 100), config
+    assert (config.optimizer_config.indexing_threshold, config.optimizer_config.flush_interval_sec) == (1000, 5), config
     assert config.quantization_config.scalar.type == "int8", config
     expect_error(400, "gravel", lambda: client.update_collection("tuned", vectors_config={"gravel": models.VectorParamsDiff()}))
     expect_error(404, "never", lambda: client.update_collection("never", metadata={}))
