@@ -132,10 +132,11 @@ pub(crate) fn write(builder: Builder, shard: u32, number: u32, site: &Site) -> R
         Err(WriteError::Sink(error)) => return Err(disk(error)),
     };
     out.flush().map_err(disk)?;
-    Ok(SegmentFile { shard, path, entry: entry(id, &built) })
+    let edition = site.schema.editions.newest;
+    Ok(SegmentFile { shard, path, entry: SegmentEntry { edition, ..entry(id, &built) } })
 }
 
-/// A manifest's line for a segment, without its head.
+/// A manifest's line for a segment of the first edition, without its head.
 pub(crate) fn entry(id: String, built: &Built) -> SegmentEntry {
     let checksum = format!("{:016x}", built.checksum);
     SegmentEntry {
@@ -147,5 +148,6 @@ pub(crate) fn entry(id: String, built: &Built) -> SegmentEntry {
         region: None,
         dead: None,
         own: false,
+        edition: 0,
     }
 }

@@ -146,6 +146,7 @@ mod tests {
                     region: None,
                     dead: None,
                     own: false,
+                    edition: 0,
                 },
             );
             segments[lane].push(entry);

@@ -11,7 +11,7 @@ use cairn_engine::{
     payload::Ordered,
     segment::{Along, Found, Segment, Source, Strategy},
 };
-use cairn_model::{CollectionSchema, Filter, Order, Path, PointId, Scalar, Usage, VectorQuery, Vectors};
+use cairn_model::{CollectionSchema, Edition, Filter, Order, Path, PointId, Scalar, Usage, VectorQuery, Vectors};
 use cairn_storage::{
     Cached, SegmentEntry,
     cache::{
@@ -34,6 +34,8 @@ pub struct Leaf {
     id: String,
     shard: u32,
     bytes: u64,
+    /// Of which edition of the schema its vectors are.
+    edition: Edition,
     /// Where its bytes begin: tells them from a later mapping of the same segment.
     address: usize,
     segment: Segment,
@@ -118,7 +120,7 @@ impl Leaf {
             opened => opened,
         };
         let segment = segment.map_err(wrong)?;
-        let contradiction = if let Some(why) = segment.contradicts(schema) {
+        let contradiction = if let Some(why) = segment.contradicts(schema, entry.edition) {
             Some(why)
         } else if u64::from(segment.len()) != entry.points {
             Some(format!("{} points, the manifest says {}", segment.len(), entry.points))
@@ -128,7 +130,8 @@ impl Leaf {
         if let Some(why) = contradiction {
             return Err(wrong(engine::Error::corrupt("head", 0, why)));
         }
-        Ok(Self { id: entry.id.clone(), shard, bytes: entry.bytes, address, segment, far })
+        let (id, edition) = (entry.id.clone(), entry.edition);
+        Ok(Self { id, shard, bytes: entry.bytes, edition, address, segment, far })
     }
 
     /// The segment's id.
@@ -168,6 +171,13 @@ impl Leaf {
         Self { id: self.id.clone(), segment: self.segment.without(rows), far: self.far.clone(), ..*self }
     }
 
+    /// The same segment with those of its vectors that a schema shows.
+    #[must_use]
+    pub fn showing(&self, schema: &CollectionSchema) -> Self {
+        let segment = self.segment.showing(schema, self.edition);
+        Self { id: self.id.clone(), segment, far: self.far.clone(), ..*self }
+    }
+
     /// The rows of those of these points that are here, whether they count or not.
     ///
     /// # Errors
@@ -185,7 +195,7 @@ impl Leaf {
     /// Whether searches of this vector would use the segment's hot copy: it is one of the first vector alone.
     #[must_use]
     pub fn expands(&self, using: &str) -> bool {
-        !self.is_far() && self.segment.vector_name() == Some(using)
+        !self.is_far() && self.segment.vector_name() == Some(using) && self.segment.shows(using)
     }
 
     fn wrong(&self, error: engine::Error) -> Error {

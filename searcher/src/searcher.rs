@@ -301,10 +301,31 @@ impl Searcher {
         name: &CollectionName,
         change: impl Fn(&mut CollectionSchema) -> Result<()>,
     ) -> Result<Usage> {
+        self.amended(name, false, change).await
+    }
+
+    /// The same for which vectors there are: of all that is acknowledged after this, whoever wrote it knew of the change.
+    ///
+    /// # Errors
+    /// As [`Searcher::amend`]; repeated after an error of the store's, it completes what was begun.
+    pub async fn amend_vectors(
+        &self,
+        name: &CollectionName,
+        change: impl Fn(&mut CollectionSchema) -> Result<()>,
+    ) -> Result<Usage> {
+        self.amended(name, true, change).await
+    }
+
+    async fn amended(
+        &self,
+        name: &CollectionName,
+        vectors: bool,
+        change: impl Fn(&mut CollectionSchema) -> Result<()>,
+    ) -> Result<Usage> {
         let call = self.call();
         let name = &self.named(&call, name).await?.doc.name.clone();
         let mut refused = None;
-        let amended = call.catalog.amend(name, |schema| {
+        let changing = |schema: &mut CollectionSchema| {
             let before = schema.clone();
             let valid =
                 |schema: &CollectionSchema| schema.validate().map_err(|error| Error::body(error.field, error.why));
@@ -315,8 +336,11 @@ impl Searcher {
                     Ok(false)
                 }
             }
-        });
-        let amended = amended.await;
+        };
+        let amended = match vectors {
+            true => call.catalog.amend_vectors(name, changing).await,
+            false => call.catalog.amend(name, changing).await,
+        };
         match (refused, amended) {
             (Some(error), _) => Err(error),
             (None, Ok(_)) => Ok(call.usage()),

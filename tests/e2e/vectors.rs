@@ -128,7 +128,7 @@ impl Model {
     fn change(&mut self, server: &Server, random: &mut Random) {
         let ids = self.some_ids(random);
         let city = CITIES[random.below(3)];
-        match random.below(9) {
+        match random.below(10) {
             0..=2 => {
                 let written: Vec<(u64, Point)> = (0..1 + random.below(6))
                     .map(|_| (random.below(IDS) as u64, Point { vectors: vectors(random), city: city.to_owned() }))
@@ -158,8 +158,29 @@ impl Model {
                 server.put(&path("/payload"), &json!({"payload": {"city": city}, "points": ids})).ok();
                 ids.iter().for_each(|id| self.0.get_mut(id).unwrap().city = city.to_owned());
             }
+            8 => self.renew(server, random),
             _ => self.batch(server, random, city),
         }
+    }
+
+    /// Removes a vector from the collection, and adds it again: no point has it then. Other servers learn that by themselves.
+    fn renew(&mut self, server: &Server, random: &mut Random) {
+        let (name, config) = match random.below(4) {
+            0 => ("bytes", json!({"dense": {"size": 3, "distance": "Manhattan", "datatype": "uint8"}})),
+            1 => ("dot", json!({"dense": {"size": 8, "distance": "Dot", "datatype": "float16"}})),
+            2 => (
+                ROWS,
+                json!({"dense": {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}),
+            ),
+            _ => (WORDS, json!({"sparse": {}})),
+        };
+        let path = format!("/collections/c/vectors/{name}?wait=true");
+        server.send("DELETE", &path, None).ok();
+        let no_vector = format!("Wrong input: Not existing vector name error: {name}");
+        server.send("DELETE", &path, None).refused(400, &[&no_vector]);
+        server.put(&path, &config).ok();
+        server.put(&path, &config).ok();
+        self.delete_vectors(&self.ids(|_| true), &[name]);
     }
 
     fn upsert(&mut self, server: &Server, points: Vec<(u64, Point)>) {

@@ -196,7 +196,8 @@ impl<'a> Bench<'a> {
                 match olds.get(at) {
                     Some(old) => {
                         let whole = tools.shelf.whole(before, (shard, old.entry)).await?;
-                        inputs.segments.push(whole.without(Arc::new(old.dead.clone())));
+                        let shown = whole.showing(&before.doc.schema, old.entry.edition);
+                        inputs.segments.push(shown.without(Arc::new(old.dead.clone())));
                     }
                     None => inputs.written = Some(Arc::clone(written)),
                 }

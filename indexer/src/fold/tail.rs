@@ -37,12 +37,17 @@ pub(super) async fn read(
     let (name, generation, shard) = (&before.doc.name, &before.doc.generation, manifest.shard);
     let place = Place { collection: name.clone(), generation: generation.clone(), shard };
     let log = logs.get(&place, || Arc::new(ManifestPosition::new(catalog.clone(), name, generation, shard)));
+    log.learn(before.doc.schema.editions.newest);
     log.fold(manifest.log_position, asked);
     let tail = log.refresh().await?;
-    let frames = tail.since(manifest.log_position).map_err(|_| {
-        let why = "is folded further than was known: read the collection again";
+    let newer = |why: &str| {
+        let why = format!("{why}: read the collection again");
         cairn_storage::Error::new(cairn_model::ErrorKind::Conflict, place.to_string(), why)
-    })?;
+    };
+    let frames = tail.since(manifest.log_position).map_err(|_| newer("is folded further than was known"))?;
+    if tail.edition() > before.doc.schema.editions.newest {
+        return Err(newer("has writes of a later edition of the schema").into());
+    }
     // Behind the end nothing is ever written, and a position past it would open the log again.
     let frames: Vec<_> = frames.iter().filter(|frame| !frame.is_end()).cloned().collect();
     Ok(Tail { next: manifest.log_position + frames.len() as u64, frames })
@@ -79,7 +84,7 @@ impl Tail {
         Ok(written.is_some_and(|at| now.saturating_sub(u128::from(at)) >= u128::from(options.fold_age_s) * 1_000))
     }
 
-    /// The newest version of every point. Computes.
+    /// The newest version of every point, as this schema shows it, which is of no earlier edition than any write. Computes.
     ///
     /// # Errors
     /// [`Error::Engine`] for a point that does not fit the schema.
@@ -87,7 +92,7 @@ impl Tail {
         let mut fresh = Fresh::new(schema);
         for frame in &self.frames {
             for change in frame.parts.iter().flat_map(|part| part.iter()) {
-                fresh.apply(frame.sequence, change).map_err(Error::from)?;
+                fresh.apply((frame.sequence, frame.edition), change).map_err(Error::from)?;
             }
         }
         Ok(fresh)

@@ -118,7 +118,7 @@ async fn found(place: &Place) -> (Model, usize) {
         let mut fresh = Fresh::new(&collection.doc.schema);
         for frame in log.refresh().await.unwrap().since(manifest.log_position).unwrap() {
             for change in frame.parts.iter().flat_map(|part| part.iter()) {
-                fresh.apply(frame.sequence, change).unwrap();
+                fresh.apply((frame.sequence, frame.edition), change).unwrap();
             }
         }
         for entry in &manifest.segments {

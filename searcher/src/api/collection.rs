@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use cairn_model::{
-    CollectionSchema, Datatype, Declared, Distance, HnswConfig, HnswDiff, MultivectorConfig, OptimizersDiff,
+    CollectionSchema, Datatype, Declared, Distance, Editions, HnswConfig, HnswDiff, MultivectorConfig, OptimizersDiff,
     ParamsDiff, Partition, Payload, Preset, Quantization, SparseVectorParams, VectorParams, VectorSettings, WalDiff,
 };
 use serde::{
@@ -204,6 +204,7 @@ impl CreateCollection {
         let schema = CollectionSchema {
             vectors,
             sparse_vectors,
+            editions: Editions::default(),
             shard_count: self.shard_number.unwrap_or(1),
             partition: Partition::Hash,
             quantization: self.quantization_config.0,

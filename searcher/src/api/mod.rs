@@ -7,6 +7,7 @@
 pub mod aliases;
 pub mod amendment;
 pub mod collection;
+pub mod editions;
 pub mod envelope;
 pub mod facet;
 pub mod field;

@@ -27,6 +27,8 @@ pub const COLLECTION: &str = "/collections/{collection_name}";
 pub const POINTS: &str = "/collections/{collection_name}/points";
 /// One point.
 pub const POINT: &str = "/collections/{collection_name}/points/{id}";
+/// One of its vectors.
+pub const VECTOR: &str = "/collections/{collection_name}/vectors/{vector_name}";
 
 const SNAPSHOTS: &str = "/collections/{collection_name}/snapshots";
 const SNAPSHOT: &str = "/collections/{collection_name}/snapshots/{snapshot_name}";
@@ -34,7 +36,7 @@ const SHARD_SNAPSHOTS: &str = "/collections/{collection_name}/shards/{shard_id}/
 const SHARD_SNAPSHOT: &str = "/collections/{collection_name}/shards/{shard_id}/snapshots/{snapshot_name}";
 
 /// Every endpoint that this version answers.
-pub const ROUTES: [Route; 41] = [
+pub const ROUTES: [Route; 43] = [
     route("GET", "/"),
     route("GET", "/healthz"),
     route("GET", "/livez"),
@@ -59,6 +61,8 @@ pub const ROUTES: [Route; 41] = [
     writing("PATCH", COLLECTION),
     writing("PUT", "/collections/{collection_name}/index"),
     writing("DELETE", "/collections/{collection_name}/index/{field_name}"),
+    writing("PUT", VECTOR),
+    writing("DELETE", VECTOR),
     route("GET", "/aliases"),
     route("GET", "/collections/{collection_name}/aliases"),
     writing("POST", "/collections/aliases"),
@@ -79,9 +83,7 @@ pub const ROUTES: [Route; 41] = [
 ];
 
 /// Qdrant's endpoints that this version does not have, and what to call them.
-pub const LATER: [(Route, &str); 33] = [
-    (writing("PUT", "/collections/{collection_name}/vectors/{vector_name}"), "adding a vector name"),
-    (writing("DELETE", "/collections/{collection_name}/vectors/{vector_name}"), "deleting a vector name"),
+pub const LATER: [(Route, &str); 31] = [
     (route("POST", "/collections/{collection_name}/points/query/groups"), "querying in groups"),
     (route("POST", "/collections/{collection_name}/points/search/groups"), "searching in groups"),
     (route("POST", "/collections/{collection_name}/points/search/matrix/pairs"), "a matrix of distances"),

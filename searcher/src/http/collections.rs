@@ -20,6 +20,7 @@ use crate::{
         amendment::{CreateIndex, UpdateCollection},
         collection::CreateCollection,
         collection_name,
+        editions::{AddVector, remove_vector as remove_vector_name},
         info::collection_info,
         past::view,
         payload_path,
@@ -138,7 +139,33 @@ pub(super) async fn delete_index(
     answer(UpdateBody::from(DECLARED), started, Some(usage))
 }
 
-/// The answer about a payload index, however it is waited for: a declaration is one document, and no number of an operation belongs to it.
+/// `PUT /collections/{collection_name}/vectors/{vector_name}`: also where there is that vector already, as it is asked for.
+pub(super) async fn add_vector(
+    State(app): Shared,
+    started: Started,
+    Path((name, vector)): Path<(String, String)>,
+    _: Writing,
+    request: Request,
+) -> Result<Response> {
+    let name = collection_name(&name)?;
+    let params = app.body(request, AddVector::check).await?;
+    let usage = app.searcher.amend_vectors(&name, |schema| params.apply(&vector, schema)).await?;
+    answer(UpdateBody::from(DECLARED), started, Some(usage))
+}
+
+/// `DELETE /collections/{collection_name}/vectors/{vector_name}`
+pub(super) async fn remove_vector(
+    State(app): Shared,
+    started: Started,
+    Path((name, vector)): Path<(String, String)>,
+    _: Writing,
+) -> Result<Response> {
+    let name = collection_name(&name)?;
+    let usage = app.searcher.amend_vectors(&name, |schema| remove_vector_name(schema, &vector)).await?;
+    answer(UpdateBody::from(DECLARED), started, Some(usage))
+}
+
+/// The answer about a payload index or a vector, however it is waited for: a declaration is one document, and no number of an operation belongs to it.
 const DECLARED: UpdateResult = UpdateResult { operation_id: None, status: UpdateStatus::Completed };
 
 /// `DELETE /collections/{collection_name}`

@@ -30,7 +30,7 @@ pub use guard::DeadlineAt;
 pub use server::{Server, serve, serve_over};
 
 use crate::{
-    api::route::{CLUSTERED, COLLECTION, LATER, POINT, POINTS},
+    api::route::{CLUSTERED, COLLECTION, LATER, POINT, POINTS, VECTOR},
     error::Error,
     fanout,
     searcher::Searcher,
@@ -92,6 +92,7 @@ fn collections_routes() -> Router<Arc<App>> {
         .route(COLLECTION, patch(collections::update))
         .route("/collections/{collection_name}/index", put(collections::create_index))
         .route("/collections/{collection_name}/index/{field_name}", delete(collections::delete_index))
+        .route(VECTOR, put(collections::add_vector).delete(collections::remove_vector))
         .route("/collections/{collection_name}/exists", get(collections::exists))
         .route(POINTS, post(points::retrieve))
         .route(POINT, get(points::point))

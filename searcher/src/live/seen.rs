@@ -108,11 +108,14 @@ impl Seen {
         Cow::Owned(filter)
     }
 
-    /// The same segment without the rows that count no more.
+    /// The same segment without the rows that count no more, and without vectors that were removed.
     ///
     /// # Errors
     /// As [`Masks::of`].
     pub(crate) fn masked(&self, leaf: &Arc<Leaf>) -> Result<Arc<Leaf>> {
+        let schema = &self.doc.schema;
+        let shown = (!schema.editions.is_first()).then(|| Arc::new(leaf.showing(schema)));
+        let leaf = shown.as_ref().unwrap_or(leaf);
         let rows = self.masks.of(self, leaf)?;
         Ok(rows.map_or_else(|| Arc::clone(leaf), |rows| Arc::new(leaf.without(rows))))
     }

@@ -93,7 +93,11 @@ impl Tails {
     pub(crate) fn position(&self, collection: &Collection, asked: Instant) {
         if collection.doc.live {
             let manifests = collection.manifests.iter();
-            manifests.for_each(|manifest| self.log(collection, manifest.shard).fold(manifest.log_position, asked));
+            manifests.for_each(|manifest| {
+                let log = self.log(collection, manifest.shard);
+                log.learn(collection.doc.schema.editions.newest);
+                log.fold(manifest.log_position, asked);
+            });
         }
     }
 
@@ -155,7 +159,7 @@ impl Tails {
         let known = Arc::clone(known);
         let applying = move |_: &_| {
             let nothing = empty(&collection);
-            let before = known.tails.get(at);
+            let before = known.tails.get(at).filter(|_| is_of(&known, &collection));
             // Rows of segments that are known not to count up to some place go on not to count.
             let is_later = before.is_some_and(|before| before.tail.next() <= tail.next());
             let keeps = is_later && Arc::ptr_eq(known.collection(), &collection);
@@ -172,11 +176,13 @@ impl Tails {
 
     /// A tail for each manifest that fits it; where one does not, it is told what is wanting.
     fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
+        let newest = collection.doc.schema.editions.newest;
         let one = |manifest: &Arc<cairn_storage::catalog::Manifest>| {
             let (log, position) = (self.log(collection, manifest.shard), manifest.log_position);
+            log.learn(newest);
             // Taken before it is folded: others may fold further.
             let tail = log.tail();
-            let fits = tail.since(position).map(|_| ());
+            let fits = tail.since(position).map(|_| ()).and_then(|()| tail.of_edition(newest));
             if fits != Err(Apart::OldManifest) {
                 log.fold(position, asked);
             }
@@ -193,7 +199,7 @@ impl Tails {
         tails: Vec<Arc<Tail>>,
         before: Option<&Arc<Seen>>,
     ) -> Result<Arc<Seen>> {
-        let before = before.filter(|before| before.doc.generation == collection.doc.generation);
+        let before = before.filter(|before| is_of(before, &collection));
         let same = before.filter(|before| Arc::ptr_eq(&before.collection, &collection));
         if let Some(same) = same
             && same.tails.len() == tails.len()
@@ -223,6 +229,11 @@ fn overtaken(collection: &Collection, what: &str) -> Error {
     Error::Storage(error)
 }
 
+/// Whether what is known of the logs of one version of a collection holds for another one.
+fn is_of(known: &Collection, collection: &Collection) -> bool {
+    known.doc.generation == collection.doc.generation && known.doc.schema.editions == collection.doc.schema.editions
+}
+
 /// The points of a tail from a position on, from those that were known before.
 fn applied(nothing: &Fresh, known: Option<&ShardTail>, tail: Arc<Tail>, position: u64) -> Result<ShardTail> {
     // Its points are of the whole log between its position and its end.
@@ -240,7 +251,7 @@ fn applied(nothing: &Fresh, known: Option<&ShardTail>, tail: Arc<Tail>, position
 /// Does what an object of the log says.
 pub(super) fn apply(fresh: &mut Fresh, frame: &Frame) -> Result<()> {
     let mut changes = frame.parts.iter().flat_map(|changes| changes.iter());
-    changes.try_for_each(|change| fresh.apply(frame.sequence, change)).map_err(|error| {
+    changes.try_for_each(|change| fresh.apply((frame.sequence, frame.edition), change)).map_err(|error| {
         let why = format!("number {} is not understood: {error}; update Cairn", frame.sequence);
         Error::Storage(cairn_storage::Error::new(ErrorKind::Unsupported, "the log", why))
     })

@@ -1,7 +1,7 @@
 //! A write: it is checked, divided by shard, put into each shard's log, and what became of it is told.
 //!
 //! Whole points and removals by id are put as they came, and share puts with other writes. Everything else depends on what is there, and is
-//! put as the whole points that it comes to (`resolve`). A write that finds its generation replaced begins anew with the one that is served.
+//! put as the whole points that it comes to (`resolve`). A write that finds its generation replaced, or its vectors changed, begins anew with what is served.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,10 @@ use std::{
 };
 
 use cairn_model::{Change, CollectionName, ErrorKind, Operation, OperationError, PointId, Selection, Usage};
-use cairn_storage::log::{AppendError, Log, Outcome, Part, append_all};
+use cairn_storage::{
+    CollectionDoc,
+    log::{AppendError, Log, Outcome, Part, append_all},
+};
 use futures::future::join_all;
 
 use super::{Seen, resolve::resolved};
@@ -32,6 +35,8 @@ type Shares = BTreeMap<u32, Vec<Operation>>;
 enum Failure {
     /// Another generation is served now, or none.
     Replaced,
+    /// The collection's vectors were changed since it was read.
+    Outdated,
     Other(Error),
 }
 
@@ -45,6 +50,7 @@ impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Ended => Self::Replaced,
+            AppendError::Outdated => Self::Outdated,
             AppendError::Failed(error) if error.kind == ErrorKind::NotFound => Self::Replaced,
             AppendError::Failed(error) => Self::Other(error.into()),
             AppendError::Full { why, retry_after } => Self::Other(Error::Busy { why, retry_after }),
@@ -92,22 +98,27 @@ impl Searcher {
         // What is known will do: a log that was ended since, because its generation was replaced, says so.
         let mut known = self.snapshots.known(&View::from(name.clone())).filter(|seen| seen.doc.live);
         for _ in 0..GENERATIONS_MAX {
-            let seen = match known.take() {
-                Some(seen) => seen,
-                None => self.named(call, name).await?,
+            let (seen, is_newest) = match known.take() {
+                Some(seen) => (seen, false),
+                None => (self.named(call, name).await?, true),
             };
-            let fitting = self.fitting(&seen, &operations).await?;
-            let checked = seen.doc.generation.clone();
-            let seen = self.taking_writes(call, seen).await?;
-            if seen.doc.generation != checked {
+            let fitting = match self.fitting(&seen, &operations).await {
+                // What contradicts it may fit the vectors that it has by now.
+                Err(Error::Invalid(_)) if !is_newest => continue,
+                fitting => fitting?,
+            };
+            let Some(live) = self.taking_writes(call, &seen).await? else { continue };
+            let fits = |doc: &CollectionDoc| (doc.generation.clone(), doc.schema.editions.newest);
+            if fits(&live.doc) != fits(&seen.doc) {
                 // What fitted another schema is not put under this one.
-                known = Some(seen);
+                known = Some(live);
                 continue;
             }
-            match self.put(call, &seen, fitting, wait).await {
+            match self.put(call, &live, fitting, wait).await {
                 Ok(number) => return Ok(number),
                 Err(Failure::Other(error)) => return Err(error),
-                Err(Failure::Replaced) => self.snapshots.forget(&seen.doc.name),
+                Err(Failure::Replaced) => self.snapshots.forget(&live.doc.name),
+                Err(Failure::Outdated) => {}
             }
         }
         Err(Error::Elsewhere(format!("collection `{name}` is being replaced: write again in a moment")))
@@ -124,13 +135,16 @@ impl Searcher {
         self.workers.run(fit).await
     }
 
-    /// The same collection once it says that its logs may hold writes.
-    async fn taking_writes(&self, call: &Call<'_>, seen: Arc<Seen>) -> Result<Arc<Seen>> {
+    /// The same collection once it says that its logs may hold writes; `None` where it was changed meanwhile, and has to be read again.
+    async fn taking_writes(&self, call: &Call<'_>, seen: &Arc<Seen>) -> Result<Option<Arc<Seen>>> {
         if seen.doc.live {
-            return Ok(seen);
+            return Ok(Some(Arc::clone(seen)));
         }
-        call.catalog.enliven(seen.collection()).await?;
-        self.snapshots.fresh(&call.catalog, &View::from(seen.doc.name.clone()), true).await
+        match call.catalog.enliven(seen.collection()).await {
+            Err(error) if error.kind == ErrorKind::Conflict => return Ok(None),
+            enlivened => enlivened?,
+        };
+        self.snapshots.fresh(&call.catalog, &View::from(seen.doc.name.clone()), true).await.map(Some)
     }
 
     async fn put(
@@ -145,9 +159,10 @@ impl Searcher {
         if !are_whole {
             return self.put_resolved(call, seen, shares).await;
         }
+        let edition = seen.doc.schema.editions.newest;
         let encoding = move |_: &_| {
-            let parts = shares.into_iter().map(|(shard, operations)| Ok((shard, Part::new(changes(operations)?)?)));
-            parts.collect::<Result<Vec<_>>>()
+            let one = |(shard, operations)| Ok((shard, Part::new(changes(operations)?)?.of_edition(edition)));
+            shares.into_iter().map(one).collect::<Result<Vec<_>>>()
         };
         let parts = self.workers.run(encoding).await?;
         let parts: Vec<(Log, Part)> =
@@ -217,7 +232,7 @@ impl Searcher {
                 cairn_storage::Error::new(ErrorKind::Cancelled, "write", "could not be computed")
             })
         };
-        let appended = log.append_computed(compute).await;
+        let appended = log.append_computed(seen.doc.schema.editions.newest, compute).await;
         if let Some(error) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(Failure::Other(error));
         }

@@ -7,6 +7,7 @@
 mod change;
 mod declared;
 mod distance;
+mod editions;
 mod error;
 pub mod filter;
 mod id;
@@ -26,6 +27,7 @@ mod vector_params;
 pub use change::Change;
 pub use declared::{Auto, Declared, HnswDiff, OptimizersDiff, ParamsDiff, Threads, VectorSettings, WalDiff};
 pub use distance::{Datatype, Distance};
+pub use editions::{Edition, Editions};
 pub use error::{ErrorKind, Kind};
 pub use filter::{
     Condition, FieldTest, Filter, FilterError, GeoArea, Match, MinShould, Range, Scalar, Slice, TextMatch,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Declared, Distance, Path, Payload, PayloadIndex, PointId, Quantization, SparseVectorParams, VectorKind,
+    Declared, Distance, Editions, Path, Payload, PayloadIndex, PointId, Quantization, SparseVectorParams, VectorKind,
     VectorParams,
     limits::{INDEXES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, SHARDS_MAX, VECTORS_MAX},
 };
@@ -136,6 +136,9 @@ pub struct CollectionSchema {
     /// Sparse vectors by name; none of them is in `vectors`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sparse_vectors: BTreeMap<String, SparseVectorParams>,
+    /// Which of them were added when. See [`Editions`].
+    #[serde(default, skip_serializing_if = "Editions::is_first")]
+    pub editions: Editions,
     /// Shards; fixed for the collection's life.
     pub shard_count: u32,
     /// What decides to which shard a point belongs.
@@ -175,6 +178,7 @@ impl CollectionSchema {
         Self {
             vectors: BTreeMap::from([(name.to_owned(), params)]),
             sparse_vectors: BTreeMap::new(),
+            editions: Editions::default(),
             shard_count,
             partition: Partition::Hash,
             quantization: None,
@@ -261,6 +265,7 @@ impl CollectionSchema {
         for (name, params) in &self.vectors {
             params.validate(&at(name))?;
         }
+        self.editions.validate(|name| self.kind(name).is_some())?;
         if self.partition == Partition::Space {
             let (_, params) = self.only_vector().map_err(|error| SchemaError { field: "partition".into(), ..error })?;
             if !matches!(params.distance, Distance::Cosine | Distance::Euclid) {

@@ -174,5 +174,6 @@ pub(super) fn entry(id: &str, points: usize, bytes: &[u8]) -> SegmentEntry {
         region: None,
         dead: None,
         own: false,
+        edition: 0,
     }
 }

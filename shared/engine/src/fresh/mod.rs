@@ -10,7 +10,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cairn_model::{Change, CollectionSchema, Payload, Point, PointId, Vectors, limits};
+use cairn_model::{Change, CollectionSchema, Edition, Payload, Point, PointId, Vectors, limits};
 use rpds::RedBlackTreeMapSync;
 
 pub use row::{Put, Row};
@@ -64,16 +64,21 @@ impl Fresh {
         self.write(id, Row::new(sequence, None, 0));
     }
 
-    /// Makes a change that is at `sequence` of the log.
+    /// Makes a change that is at `sequence` of the log and of this edition of the schema, which is not later than its own. Vectors that
+    /// the schema does not show of that edition are left out.
     ///
     /// # Errors
     /// As [`Fresh::put`]; the points before are written then.
-    pub fn apply(&mut self, sequence: u64, change: &Change) -> Result<()> {
+    pub fn apply(&mut self, (sequence, edition): (u64, Edition), change: &Change) -> Result<()> {
         match change {
-            Change::Put(points) => {
-                let put = |Point { id, vectors, payload }: &Point| self.put(*id, sequence, vectors, payload.clone());
-                points.iter().try_for_each(put)
-            }
+            Change::Put(points) => points.iter().try_for_each(|Point { id, vectors, payload }| {
+                if self.schema.editions.is_first() {
+                    return self.put(*id, sequence, vectors, payload.clone());
+                }
+                let shown = vectors.iter().filter(|(name, _)| self.schema.shows(name, edition));
+                let shown = shown.map(|(name, vector)| (name.clone(), vector.clone())).collect();
+                self.put(*id, sequence, &shown, payload.clone())
+            }),
             Change::Remove(ids) => {
                 ids.iter().for_each(|id| self.remove(*id, sequence));
                 Ok(())

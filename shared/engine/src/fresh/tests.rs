@@ -248,12 +248,14 @@ fn changes_of_the_log_are_made_and_points_that_do_not_fit_are_refused() {
         payload: payload(1),
     };
     let dense = || Vector::Dense(vec![1.0; DIM]);
-    fresh.apply(3, &Change::Put(vec![point(2, "v", dense()), point(4, "v", dense()), point(2, "v", dense())])).unwrap();
-    fresh.apply(4, &Change::Remove(vec![id(4), id(6)])).unwrap();
+    fresh
+        .apply((3, 0), &Change::Put(vec![point(2, "v", dense()), point(4, "v", dense()), point(2, "v", dense())]))
+        .unwrap();
+    fresh.apply((4, 0), &Change::Remove(vec![id(4), id(6)])).unwrap();
     assert_eq!((fresh.len(), fresh.len_live()), (3, 1));
     let sparse = Vector::Sparse { indices: vec![1], values: vec![1.0] };
     for wrong in [point(8, "other", dense()), point(8, "v", sparse)] {
-        assert!(matches!(fresh.apply(5, &Change::Put(vec![wrong])), Err(Error::Invalid { .. })));
+        assert!(matches!(fresh.apply((5, 0), &Change::Put(vec![wrong])), Err(Error::Invalid { .. })));
     }
     assert_eq!((fresh.len(), fresh.len_live()), (3, 1));
 }

@@ -17,11 +17,12 @@ impl Segment {
         self.must_first()?.vector(ordinal)
     }
 
-    /// Those of a row's vectors whose names are wanted, as stored, widened to f32. The row may lack any.
+    /// Those of a row's vectors that are shown and whose names are wanted, as stored, widened to f32. The row may lack any.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::Absent`], which names all that can be known to be needed, of all wanted vectors.
     pub fn vectors(&self, ordinal: u32, wanted: &dyn Fn(&str) -> bool) -> Result<Vectors> {
+        let wanted = |name: &str| wanted(name) && self.shows(name);
         let mut found = Vectors::new();
         let mut missing: Vec<Range<u64>> = Vec::new();
         let mut add = |name: &str, read: Result<Option<Vector>>| match read {
@@ -64,6 +65,9 @@ impl Held<'_> {
 
 impl Holders for Segment {
     fn holders(&self, name: &str) -> Result<RoaringBitmap> {
+        if !self.shows(name) {
+            return Ok(RoaringBitmap::new());
+        }
         for held in self.groups.held(&self.file) {
             let held = held?;
             if held.dense.name() == name {
@@ -87,6 +91,9 @@ impl Holders for Segment {
     }
 
     fn needed(&self, name: &str) -> Result<Option<Region<'_>>> {
+        if !self.shows(name) {
+            return Ok(None);
+        }
         for held in self.groups.held(&self.file) {
             let held = held?;
             if held.dense.name() == name {

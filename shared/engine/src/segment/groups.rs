@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cairn_model::{CollectionSchema, VectorKind, VectorParams};
+use cairn_model::{CollectionSchema, Edition, VectorKind, VectorParams};
 
 use super::{
     dense::{Dense, DenseParts},
@@ -74,7 +74,8 @@ impl Groups {
         Ok(groups)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names of all vectors.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.dense_parts().map(DenseParts::name).chain(self.values.iter().map(|(_, head)| head.name.as_str()))
     }
 
@@ -141,14 +142,18 @@ impl Groups {
         dense.or_else(|| self.values.iter().find(|(other, _)| *other == group).map(|(_, head)| head.name.as_str()))
     }
 
-    /// How the vectors contradict a collection's schema, if they do. It may have more of them: points may lack any.
-    pub(super) fn contradict(&self, schema: &CollectionSchema) -> Option<String> {
+    /// How the vectors, which are of this edition of it, contradict a collection's schema, if they do. It may have more of them: points may lack any. Before its
+    /// vectors were changed, it has all of them.
+    pub(super) fn contradict(&self, schema: &CollectionSchema, edition: Edition) -> Option<String> {
+        let counts = |name: &str| schema.editions.is_first() || schema.shows(name, edition);
         let same = |a: &VectorParams, b: &VectorParams| (a.size, a.distance) == (b.size, b.distance);
-        let dense = self.dense_parts().filter_map(|parts| match schema.kind(parts.name()) {
+        let dense = self.dense_parts().filter(|parts| counts(parts.name()));
+        let dense = dense.filter_map(|parts| match schema.kind(parts.name()) {
             Some(VectorKind::Dense(wanted)) if same(wanted, &parts.params()) => None,
             wanted => Some(contradiction(parts.name(), &parts.params(), wanted)),
         });
-        let values = self.values.iter().filter_map(|(_, head)| match (head.kind, schema.kind(&head.name)) {
+        let values = self.values.iter().filter(|(_, head)| counts(&head.name));
+        let values = values.filter_map(|(_, head)| match (head.kind, schema.kind(&head.name)) {
             (ValuesKind::Sparse, Some(VectorKind::Sparse(_))) => None,
             (ValuesKind::Multi(found), Some(VectorKind::Multi(wanted))) if same(wanted, &found) => None,
             (found, wanted) => Some(contradiction(&head.name, &found, wanted)),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use cairn_model::{CollectionSchema, Filter, PointId, VectorParams};
+use cairn_model::{CollectionSchema, Edition, Filter, PointId, VectorParams};
 use roaring::RoaringBitmap;
 
 use super::{
@@ -34,6 +34,8 @@ pub struct Segment {
     pub(super) groups: Arc<Groups>,
     /// `None` where all points count.
     pub(super) live: Option<Arc<Live>>,
+    /// The names of vectors that are not shown.
+    hidden: Arc<[String]>,
 }
 
 impl std::fmt::Debug for Segment {
@@ -71,7 +73,7 @@ impl Segment {
     pub fn open(source: Arc<dyn Source>) -> Result<Self> {
         let file = File::open(source)?;
         let groups = Groups::open(&file)?;
-        let segment = Self { file, groups: Arc::new(groups), live: None };
+        let segment = Self { file, groups: Arc::new(groups), live: None, hidden: Arc::default() };
         let at_hand = |checked: Result<()>| match checked {
             Err(Error::Absent(_)) => Ok(()),
             checked => checked,
@@ -87,6 +89,28 @@ impl Segment {
     #[must_use]
     pub fn over(&self, source: Arc<dyn Source>) -> Self {
         Self { file: self.file.over(source), ..self.clone() }
+    }
+
+    /// The same segment, which is of this edition of the schema, with those of its vectors that the schema shows: reads by name, searches and filters find
+    /// no others.
+    #[must_use]
+    pub fn showing(&self, schema: &CollectionSchema, edition: Edition) -> Self {
+        let hidden = self.groups.names().filter(|name| !schema.shows(name, edition)).map(ToOwned::to_owned);
+        Self { hidden: hidden.collect(), ..self.clone() }
+    }
+
+    /// Whether a vector of this name would be shown, if there is one.
+    #[must_use]
+    pub fn shows(&self, name: &str) -> bool {
+        self.hidden.iter().all(|hidden| hidden != name)
+    }
+
+    /// A dense vector by name; `None` where no point of the segment has such a vector, or it is not shown.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a vector that is not searched, [`Error::Corrupt`].
+    pub(super) fn held(&self, name: &str) -> Result<Option<Held<'_>>> {
+        if self.shows(name) { self.groups.dense(&self.file, name) } else { Ok(None) }
     }
 
     /// Checks every section's checksum and every reference between sections; reads the whole file.
@@ -197,11 +221,11 @@ impl Segment {
         self.must_first()?.clusters()
     }
 
-    /// How the segment contradicts a collection's schema, if it does. Points may lack any vector of the schema, so it may have more than the
-    /// segment.
+    /// How the segment, which is of this edition of it, contradicts a collection's schema, if it does. Points may lack any vector of the schema, so it may have
+    /// more than the segment; and the segment those that the schema does not show.
     #[must_use]
-    pub fn contradicts(&self, schema: &CollectionSchema) -> Option<String> {
-        self.groups.contradict(schema)
+    pub fn contradicts(&self, schema: &CollectionSchema, edition: Edition) -> Option<String> {
+        self.groups.contradict(schema, edition)
     }
 
     /// The id of a row.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cairn_model::{CollectionName, CollectionSchema, ErrorKind, Partition, limits::SEGMENT_POINTS_MAX};
+use cairn_model::{CollectionName, CollectionSchema, Edition, ErrorKind, Partition, limits::SEGMENT_POINTS_MAX};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -21,6 +21,8 @@ pub const FORMAT: u32 = 1;
 pub(super) const FORMAT_SPACE: u32 = 2;
 /// The format of a `collection.json` whose logs may hold writes: a reader that does not look there would miss them.
 pub(super) const FORMAT_LIVE: u32 = 3;
+/// The format of a `collection.json` whose vectors were changed: a reader that does not know of editions would show what was removed.
+pub(super) const FORMAT_EDITIONS: u32 = 4;
 /// Largest document that is read or written.
 pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 /// Manifests stand inside `collection.json` while their JSON is at most this long in all: it arrives within a few milliseconds,
@@ -40,7 +42,7 @@ pub const REGION_BYTES_MAX: usize = 256 << 10;
 /// `collection.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CollectionDoc {
-    /// Format version: 1, 2 for points that are partitioned by space, 3 for a collection whose logs may hold writes.
+    /// Format version: 1, 2 for points that are partitioned by space, 3 for a collection whose logs may hold writes, 4 for one whose vectors were changed.
     pub format: u32,
     /// Name.
     pub name: CollectionName,
@@ -95,6 +97,9 @@ pub struct SegmentEntry {
     /// Whether it lies in the collection's own folder although the collection has an origin: it was written after the clone was made.
     #[serde(default, skip_serializing_if = "is_false")]
     pub own: bool,
+    /// Of which edition of the schema its vectors are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub edition: Edition,
 }
 
 /// Rows of a segment that count no more.
@@ -110,6 +115,11 @@ pub struct DeadRows {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(edition: &Edition) -> bool {
+    *edition == 0
 }
 
 /// A copy of those ranges of a segment file that a reader wants before anything else, in a bundle with other segments' heads:
@@ -269,6 +279,7 @@ fn parse_up_to<T: DeserializeOwned>(format_max: u32, address: &str, content: &[u
 /// The format of the `collection.json` of a schema, live or not.
 pub(super) fn format_of(schema: &CollectionSchema, live: bool) -> u32 {
     match schema.partition {
+        _ if !schema.editions.is_first() => FORMAT_EDITIONS,
         _ if live => FORMAT_LIVE,
         Partition::Hash => FORMAT,
         Partition::Space => FORMAT_SPACE,
@@ -301,7 +312,7 @@ pub(super) fn inlined(manifests: &[Arc<Manifest>]) -> Option<Vec<Arc<Manifest>>>
 }
 
 pub(super) fn parse_collection(address: &str, name: &CollectionName, content: &[u8]) -> Result<CollectionDoc> {
-    let doc: CollectionDoc = parse_up_to(FORMAT_LIVE, address, content)?;
+    let doc: CollectionDoc = parse_up_to(FORMAT_EDITIONS, address, content)?;
     invariants::collection(&doc, name).map_err(|why| Error::corrupt(address, why))?;
     Ok(doc)
 }

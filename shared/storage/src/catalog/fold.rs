@@ -1,4 +1,4 @@
-//! Changing the served generation: that it takes writes, that they are in segments now, that its schema says more.
+//! Changing the served generation: that it takes writes, that they are in segments now, that its schema says more or something else.
 //!
 //! Each is one compare-and-swap of `collection.json`, so that readers see all of it or nothing, and whoever was overtaken learns it and begins
 //! anew: an indexer that slept can not undo what another one did meanwhile.
@@ -76,6 +76,24 @@ impl Catalog {
             }
         }
         Err(overtaken(name))
+    }
+
+    /// Changes which vectors there are, as [`Catalog::amend`], and keeps out whoever writes without knowing it: of what is acknowledged after this, all
+    /// is written under the changed schema. Repeated after a failure, when there is nothing to change any more, it still does that.
+    ///
+    /// # Errors
+    /// As [`Catalog::amend`]; `Unavailable` also where the schema is changed and some writers may not know it yet: repeat it.
+    pub async fn amend_vectors(
+        &self,
+        name: &CollectionName,
+        change: impl FnMut(&mut CollectionSchema) -> Result<bool>,
+    ) -> Result<Collection> {
+        let amended = self.amend(name, change).await?;
+        if amended.doc.live && !amended.doc.schema.editions.is_first() {
+            let edition = amended.doc.schema.editions.newest;
+            self.each_log(&amended.doc, |log| async move { log.fence(edition).await }).await?;
+        }
+        Ok(amended)
     }
 
     /// Changes the document of the served generation. What others do to it meanwhile is taken up, unless they replace it.
@@ -175,18 +193,30 @@ impl Catalog {
 
     /// Ends all logs of a generation: the sequence numbers of their ends.
     pub(super) async fn end_logs(&self, doc: &CollectionDoc) -> Result<Vec<u64>> {
-        let one = |shard| async move {
+        let end = |log: Log| async move { log.end().await.map(|tail| tail.next().saturating_sub(1)) };
+        self.each_log(doc, end).await
+    }
+
+    /// Does something to the logs of all shards of a generation.
+    async fn each_log<T, F: Future<Output = std::result::Result<T, AppendError>>>(
+        &self,
+        doc: &CollectionDoc,
+        act: impl Fn(Log) -> F,
+    ) -> Result<Vec<T>> {
+        let one = |shard| {
             let place = Place { collection: doc.name.clone(), generation: doc.generation.clone(), shard };
             let position = ManifestPosition::new(self.clone(), &doc.name, &doc.generation, shard);
             let options = LogOptions { seed: self.store.seed(), ..LogOptions::default() };
             let log = Log::new(self.store.clone(), place, Arc::new(position), options);
-            match log.end().await {
-                Ok(tail) => Ok(tail.next().saturating_sub(1)),
-                Err(AppendError::Failed(error) | AppendError::Unknown(error)) => Err(error),
-                Err(error) => Err(Error::unavailable(log.place().to_string(), error)),
+            let acting = act(log.clone());
+            async move {
+                acting.await.map_err(|error| match error {
+                    AppendError::Failed(error) | AppendError::Unknown(error) => error,
+                    error => Error::unavailable(log.place().to_string(), error),
+                })
             }
         };
-        let ends: Vec<_> = (0..doc.schema.shard_count).map(one).collect();
-        stream::iter(ends).buffered(REQUESTS_IN_FLIGHT_MAX).try_collect().await
+        let acting: Vec<_> = (0..doc.schema.shard_count).map(one).collect();
+        stream::iter(acting).buffered(REQUESTS_IN_FLIGHT_MAX).try_collect().await
     }
 }

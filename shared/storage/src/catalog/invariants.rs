@@ -166,6 +166,10 @@ pub(super) fn generation(doc: &CollectionDoc, manifests: &[Arc<Manifest>]) -> Ch
         manifest(one, shard).map_err(|why| format!("shard {shard}: {why}"))?;
         for entry in &one.segments {
             check(ids.insert(entry.id.as_str()), || format!("segment {} is in two shards", entry.id))?;
+            let newest = doc.schema.editions.newest;
+            check(entry.edition <= newest, || {
+                format!("segment {} is of edition {} of the schema, which is of {newest}", entry.id, entry.edition)
+            })?;
         }
     }
     Ok(())

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use cairn_model::{CollectionName, ErrorKind};
 
 use super::Catalog;
-use crate::{Error, Result, log::Position};
+use crate::{
+    Error, Result,
+    log::{Position, Standing},
+};
 
 /// The manifest of one shard of the served generation, asked for its log position.
 #[derive(Clone, Debug)]
@@ -25,7 +28,7 @@ impl ManifestPosition {
 
 #[async_trait]
 impl Position for ManifestPosition {
-    async fn log_position(&self) -> Result<u64> {
+    async fn standing(&self) -> Result<Standing> {
         let gone = || {
             let why = format!("does not serve generation {} (any more): open it again", self.generation);
             Error::new(ErrorKind::NotFound, format!("collection '{}'", self.name), why)
@@ -35,6 +38,7 @@ impl Position for ManifestPosition {
             return Err(gone());
         }
         let shard = usize::try_from(self.shard).unwrap_or(usize::MAX);
-        collection.manifests.get(shard).map(|manifest| manifest.log_position).ok_or_else(gone)
+        let position = collection.manifests.get(shard).map(|manifest| manifest.log_position).ok_or_else(gone)?;
+        Ok(Standing { position, edition: collection.doc.schema.editions.newest })
     }
 }

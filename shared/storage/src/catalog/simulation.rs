@@ -32,7 +32,7 @@ use ulid::Ulid;
 use super::{Catalog, Collection, ManifestPosition};
 use crate::{
     Error, Result,
-    log::{Log, LogOptions, Place, Position},
+    log::{Log, LogOptions, Place, Position, Standing},
     testing::{
         conformance::name,
         dated::Dated,
@@ -81,14 +81,14 @@ struct Drowsy {
 
 #[async_trait::async_trait]
 impl Position for Drowsy {
-    async fn log_position(&self) -> Result<u64> {
-        let position = self.inner.log_position().await;
+    async fn standing(&self) -> Result<Standing> {
+        let standing = self.inner.standing().await;
         let nap = {
             let mut random = self.random.lock().unwrap();
             if random.random_range(0..10) == 0 { random.random_range(0..3_000) } else { 0 }
         };
         sleep(Duration::from_secs(nap)).await;
-        position
+        standing
     }
 }
 

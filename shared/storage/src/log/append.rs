@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_model::{ErrorKind, Kind};
+use cairn_model::{Edition, ErrorKind, Kind};
 use tokio::time::{Instant, sleep};
 
 use super::{Frame, Log, Part, Tail, tail::INLINE_BYTES_MAX};
@@ -43,6 +43,9 @@ pub enum AppendError {
     /// Nothing was written: the generation takes no more writes. Open the collection again.
     #[error("this generation of the collection takes no more writes: open the collection again")]
     Ended,
+    /// Nothing was written: the collection's vectors were changed since the edition that the writer knows. Open the collection again.
+    #[error("the vectors of the collection were changed: open the collection again")]
+    Outdated,
     /// Nothing was written.
     #[error(transparent)]
     Failed(Error),
@@ -55,7 +58,7 @@ impl Kind for AppendError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Full { .. } => ErrorKind::Unavailable,
-            Self::Ended => ErrorKind::Conflict,
+            Self::Ended | Self::Outdated => ErrorKind::Conflict,
             Self::Failed(error) | Self::Unknown(error) => error.kind,
         }
     }
@@ -114,6 +117,34 @@ impl Log {
         }
     }
 
+    /// Keeps out, from now on, whoever knows earlier editions of the schema only. Fencing twice is fine, and a log that was ended needs none: nothing is
+    /// put behind its end by anybody who has not opened the collection again.
+    ///
+    /// # Errors
+    /// [`AppendError::Failed`] or [`AppendError::Unknown`]: fence it again.
+    pub async fn fence(&self, edition: Edition) -> std::result::Result<(), AppendError> {
+        let _turn = self.inner.turn.lock().await;
+        self.learn(edition);
+        loop {
+            // Somebody else may have changed the schema again, and have put no fence yet.
+            let (tail, newest) = (self.refresh().await?, self.newest_edition(&[]));
+            if tail.is_ended() || tail.edition() == newest {
+                return Ok(());
+            }
+            match self.commit(&[Part::fence(newest)?]).await {
+                Err(AppendError::Outdated) => {}
+                Ok(_) | Err(AppendError::Ended) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The edition of which a write has to be that is put together with these.
+    pub(super) fn newest_edition(&self, parts: &[Part]) -> Edition {
+        let known = self.known().edition;
+        parts.iter().map(Part::edition).fold(known, Edition::max)
+    }
+
     /// Puts parts into one object, at whatever number is free; none put an end. The caller has the turn.
     pub(super) async fn commit(&self, parts: &[Part]) -> std::result::Result<u64, AppendError> {
         let mut attempts = Attempts::new();
@@ -141,11 +172,19 @@ impl Log {
         if tail.is_ended() {
             return Err(AppendError::Ended);
         }
-        // An end must always find room.
-        if !parts.is_empty() {
+        self.check_edition(parts)?;
+        // An end and a fence must always find room.
+        if !parts.iter().all(Part::is_fence) {
             self.check_room(parts.iter().map(|part| part.bytes() as u64).sum()).await?;
         }
         Ok(self.tail())
+    }
+
+    /// Whether no part is of an earlier edition than another, or than one of which anything was seen.
+    fn check_edition(&self, parts: &[Part]) -> std::result::Result<(), AppendError> {
+        let newest = self.newest_edition(parts);
+        let is_current = parts.iter().all(|part| part.edition() == newest);
+        if is_current { Ok(()) } else { Err(AppendError::Outdated) }
     }
 
     /// Whether the tail takes so many bytes more.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use cairn_model::Edition;
+
 use super::{
     Appended, Log, Part, Tail,
     append::{AppendError, Attempts},
@@ -22,7 +24,7 @@ pub enum Outcome {
 }
 
 impl Log {
-    /// Appends what `compute` makes of the state at the end of the tail that it is given, exactly at that end; `None` when there is nothing to
+    /// Appends, for a writer who knows this edition of the schema, what `compute` makes of the state at the end of the tail that it is given, exactly at that end; `None` when there is nothing to
     /// do. It is called again, with a longer tail, until nobody else came between. The tail is as of this call or later; a manifest that `compute`
     /// reads must fit it ([`Tail::since`]).
     ///
@@ -32,6 +34,7 @@ impl Log {
     /// As [`AppendError`] says; what `compute` answers is `Failed`.
     pub async fn append_computed<F>(
         &self,
+        edition: Edition,
         mut compute: impl FnMut(Arc<Tail>) -> F,
     ) -> std::result::Result<Outcome, AppendError>
     where
@@ -40,10 +43,11 @@ impl Log {
         let mut attempts = Attempts::new();
         loop {
             let early = if attempts.count() >= POLITE_ATTEMPTS { Some(self.inner.turn.lock().await) } else { None };
-            let tail = self.fresh().await?;
+            let tail = self.fresh(edition).await?;
             let Some(part) = compute(Arc::clone(&tail)).await? else {
                 return Ok(Outcome::Unneeded(tail));
             };
+            let part = part.of_edition(edition);
             let turn = match early {
                 Some(turn) => turn,
                 None => self.inner.turn.lock().await,
@@ -60,10 +64,14 @@ impl Log {
         }
     }
 
-    /// The tail as of now, from a position that is known.
-    async fn fresh(&self) -> std::result::Result<Arc<Tail>, AppendError> {
+    /// The tail as of now, from a position that is known; of no later edition.
+    async fn fresh(&self, edition: Edition) -> std::result::Result<Arc<Tail>, AppendError> {
         self.ready(&[]).await?;
         let tail = self.refresh().await?;
-        if tail.is_ended() { Err(AppendError::Ended) } else { Ok(tail) }
+        match tail {
+            tail if tail.is_ended() => Err(AppendError::Ended),
+            _ if edition < self.newest_edition(&[]) => Err(AppendError::Outdated),
+            tail => Ok(tail),
+        }
     }
 }

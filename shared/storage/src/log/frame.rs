@@ -4,7 +4,7 @@ use std::{io::Read as _, sync::Arc};
 
 use bytes::Bytes;
 use cairn_model::{
-    Change, ErrorKind,
+    Change, Edition, ErrorKind, PointId,
     limits::{LOG_BODY_BYTES_MAX, LOG_PART_BYTES_MAX, LOG_PARTS_MAX},
 };
 use ulid::Ulid;
@@ -72,6 +72,8 @@ impl FrameError {
 pub struct Part {
     changes: Arc<[Change]>,
     bytes: Bytes,
+    edition: Edition,
+    is_fence: bool,
 }
 
 impl Part {
@@ -88,7 +90,34 @@ impl Part {
             );
             return Err(Error::new(ErrorKind::TooLarge, "write", why));
         }
-        Ok(Self { changes: changes.into(), bytes: bytes.into() })
+        Ok(Self { changes: changes.into(), bytes: bytes.into(), edition: 0, is_fence: false })
+    }
+
+    /// The same from a writer who knows this edition of the schema.
+    #[must_use]
+    pub const fn of_edition(mut self, edition: Edition) -> Self {
+        self.edition = edition;
+        self
+    }
+
+    /// What changes nothing, and keeps out who knows earlier editions only.
+    ///
+    /// # Errors
+    /// As [`Part::new`]; never, as nothing is within all limits.
+    pub(super) fn fence(edition: Edition) -> crate::Result<Self> {
+        let nothing = Self::new(vec![Change::Remove(Vec::<PointId>::new())])?;
+        Ok(Self { is_fence: true, ..nothing.of_edition(edition) })
+    }
+
+    /// Which edition of the schema its writer knows.
+    #[must_use]
+    pub const fn edition(&self) -> Edition {
+        self.edition
+    }
+
+    /// Whether it changes nothing.
+    pub(super) const fn is_fence(&self) -> bool {
+        self.is_fence
     }
 
     /// The changes.
@@ -113,6 +142,8 @@ pub struct Frame {
     pub writer: Ulid,
     /// Counts the contents that the writer tried to put.
     pub nonce: u64,
+    /// Which edition of the collection's schema the writes are of; no later object is of an earlier one.
+    pub edition: Edition,
     /// Bytes of the body, before compression.
     pub body_bytes: u64,
     /// What each write changes, in order; none at the log's end, after which nothing follows.
@@ -120,11 +151,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame of these parts; of none, the end of the log.
+    /// The frame of these parts, all of one edition; of none, the end of the log.
     pub(super) fn of(sequence: u64, writer: Ulid, nonce: u64, parts: &[Part]) -> Self {
+        let edition = parts.first().map_or(0, Part::edition);
         let body_bytes = parts.iter().map(|part| part.bytes.len() as u64).sum();
         let parts = parts.iter().map(|part| Arc::clone(&part.changes)).collect();
-        Self { sequence, writer, nonce, body_bytes, parts }
+        Self { sequence, writer, nonce, edition, body_bytes, parts }
     }
 
     /// Whether nothing may follow.
@@ -165,7 +197,7 @@ impl Frame {
         to.u64(self.nonce);
         to.u8(u8::from(self.is_end()));
         to.u8(compression);
-        to.u16("zero", 0)?;
+        to.u16("edition", self.edition.into())?;
         to.u32("parts", self.parts.len())?;
         to.u32("body", body.len())?;
         to.u32("stored body", stored.len())?;
@@ -203,11 +235,9 @@ impl Frame {
             other => return wrong("kind", format!("{other} is unknown")),
         };
         let compression = from.u8("the compression")?;
-        if from.u16("the header")? != 0 {
-            return wrong("header", "bytes that must be zero are not");
-        }
+        let edition = Edition::from_le_bytes(from.array("the edition")?);
         let (count, body_bytes, stored) = (from.u32("parts")?, from.u32("the body")?, from.u32("the body")?);
-        if is_end != (count == 0) || count > LOG_PARTS_MAX || (is_end && body_bytes != 0) {
+        if is_end != (count == 0) || count > LOG_PARTS_MAX || (is_end && (body_bytes != 0 || edition != 0)) {
             return wrong("parts", format!("{count} are impossible here"));
         }
         if body_bytes > LOG_BODY_BYTES_MAX {
@@ -221,7 +251,7 @@ impl Frame {
             1 => body::decode(&decompress(from.0, body_bytes)?, count)?,
             _ => return wrong("compression", format!("{compression} is unknown, or the sizes differ")),
         };
-        Ok(Self { sequence, writer, nonce, body_bytes: body_bytes as u64, parts })
+        Ok(Self { sequence, writer, nonce, edition, body_bytes: body_bytes as u64, parts })
     }
 }
 

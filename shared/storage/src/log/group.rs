@@ -1,7 +1,7 @@
 //! Group commit: while a put is in flight, the writes that arrive wait together and share the next one, in the order in which they came.
 //!
 //! The puts are made by a task of its own, so that a caller who leaves takes nobody's write along, its own included. A write was encoded, and
-//! with that checked, before it came here: none can fail its neighbours.
+//! with that checked, before it came here: none can fail its neighbours. Only whether its edition still is the newest shows when it is put.
 
 use std::{
     collections::VecDeque,
@@ -139,10 +139,13 @@ impl Log {
     /// Takes a write in, to be durable soon after. Needs the process to go on: a function that is frozen between requests must wait.
     ///
     /// # Errors
-    /// [`AppendError::Full`] and [`AppendError::Ended`] if that is known already, [`AppendError::Failed`] when the manifest had to be asked.
+    /// [`AppendError::Full`], [`AppendError::Ended`] and [`AppendError::Outdated`] if that is known already, [`AppendError::Failed`] when the manifest had to be asked.
     pub async fn submit(&self, part: Part) -> Result<Ticket, AppendError> {
         if self.tail().is_ended() {
             return Err(AppendError::Ended);
+        }
+        if part.edition() < self.newest_edition(&[]) {
+            return Err(AppendError::Outdated);
         }
         let options = &self.inner.options;
         let waiting_bytes = self.inner.group.queue().bytes;
@@ -180,6 +183,22 @@ impl Log {
         }
     }
 
+    /// Puts what waited together, but for writes of earlier editions, which are refused.
+    async fn put_batch(&self, mut batch: Vec<Waiting>) {
+        let group = &self.inner.group;
+        while !batch.is_empty() {
+            let parts: Vec<_> = batch.iter().map(|waiting| waiting.part.clone()).collect();
+            let outcome = self.commit(&parts).await;
+            if outcome != Err(AppendError::Outdated) {
+                return group.answer(batch, &outcome);
+            }
+            let newest = self.newest_edition(&parts);
+            let (current, outdated) = batch.into_iter().partition(|waiting| waiting.part.edition() == newest);
+            group.answer(outdated, &outcome);
+            batch = current;
+        }
+    }
+
     async fn serve(self) {
         let group = &self.inner.group;
         let options = &self.inner.options;
@@ -192,10 +211,8 @@ impl Log {
                 service.is_done = true;
                 return;
             }
-            let parts: Vec<_> = batch.iter().map(|waiting| waiting.part.clone()).collect();
-            let outcome = self.commit(&parts).await;
+            self.put_batch(batch).await;
             drop(turn);
-            group.answer(batch, &outcome);
         }
     }
 }

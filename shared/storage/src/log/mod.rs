@@ -18,6 +18,12 @@
 //! | `spread` | writes to several shards |
 //! | `open` | the logs that a process has |
 //!
+//! # Editions
+//!
+//! Each object says of which edition of the schema its writes are ([`cairn_model::Editions`]), and none is put behind one of a later edition: who knows
+//! an earlier one only learns that the collection's vectors were changed ([`AppendError::Outdated`]). Whoever changes them puts a *fence* of the new edition
+//! into every log ([`Log::fence`]) before anybody is told, so that what is acknowledged later is written by who knows of it.
+//!
 //! # Positions, and what may be deleted
 //!
 //! A manifest says which sequence number is the first that is not in its segments: its *log position*. Objects below are garbage,
@@ -45,7 +51,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cairn_model::CollectionName;
+use cairn_model::{CollectionName, Edition};
 use tokio::time::Instant;
 use ulid::Ulid;
 
@@ -138,14 +144,23 @@ impl fmt::Display for Place {
     }
 }
 
-/// Who knows how far the segments go: the shard's manifest.
+/// What a log has to be held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest manifest's log position.
+    pub position: u64,
+    /// The newest schema's edition.
+    pub edition: Edition,
+}
+
+/// Who knows how far the segments go: the collection's document.
 #[async_trait]
 pub trait Position: Send + Sync {
-    /// The newest manifest's log position.
+    /// What the newest version of the collection says.
     ///
     /// # Errors
     /// `NotFound` when the generation is gone, `Unavailable` when the store does not answer.
-    async fn log_position(&self) -> Result<u64>;
+    async fn standing(&self) -> Result<Standing>;
 }
 
 /// One shard's log as one process knows it. Cheap to clone; clones are the same log.
@@ -177,6 +192,8 @@ struct Known {
     position_asked: Option<Instant>,
     /// Whether the end of the log was seen once: before, the tail says nothing about it.
     probed: bool,
+    /// The latest edition of which anything was seen: of the log, or of the collection.
+    edition: Edition,
 }
 
 impl Log {
@@ -186,7 +203,7 @@ impl Log {
         let mut retry = Retry::new(options.deadline, options.seed);
         retry.backoff_first = Duration::from_millis(5);
         retry.backoff_max = Duration::from_millis(500);
-        let known = Known { tail: Arc::new(Tail::new(0)), position_asked: None, probed: false };
+        let known = Known { tail: Arc::new(Tail::new(0)), position_asked: None, probed: false, edition: 0 };
         let inner = Inner {
             store,
             place,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_model::ErrorKind;
+use cairn_model::{Edition, ErrorKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::Instant;
 
-use super::{FRAME_BYTES_MAX, Frame, Log};
+use super::{FRAME_BYTES_MAX, Frame, Log, Standing};
 use crate::{Error, Result, Store, store::Fetched};
 
 /// Objects above this many bytes are decoded on a thread that may block.
@@ -26,7 +26,7 @@ pub struct Tail {
 /// Why a tail and a manifest do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apart {
-    /// The tail begins after the manifest's position: a newer manifest has what is missing.
+    /// The tail begins after the manifest's position, or has writes of a later edition: a newer version of the collection has what is missing.
     OldManifest,
     /// The tail ends before the manifest's position, or with an end that the manifest is past: give it to [`Log::fold`] and refresh the tail.
     OldTail,
@@ -59,6 +59,20 @@ impl Tail {
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The edition of its last write; 0 where there is none.
+    #[must_use]
+    pub fn edition(&self) -> Edition {
+        self.frames.iter().rev().find(|frame| !frame.is_end()).map_or(0, |frame| frame.edition)
+    }
+
+    /// Whether this schema says what all of it means.
+    ///
+    /// # Errors
+    /// When something was written under a later edition.
+    pub fn of_edition(&self, newest: Edition) -> std::result::Result<(), Apart> {
+        if self.edition() <= newest { Ok(()) } else { Err(Apart::OldManifest) }
     }
 
     /// Whether nothing can follow.
@@ -160,13 +174,20 @@ impl Log {
         known.position_asked = known.position_asked.max(Some(asked));
     }
 
+    /// Says that the collection is of this edition: writes of earlier ones are refused from now on.
+    pub fn learn(&self, edition: Edition) {
+        let mut known = self.known();
+        known.edition = known.edition.max(edition);
+    }
+
     /// Asks the manifest for its position.
     ///
     /// # Errors
     /// Those of [`super::Position`].
     pub(super) async fn ask_position(&self) -> Result<u64> {
         let asked = Instant::now();
-        let position = self.inner.position.log_position().await?;
+        let Standing { position, edition } = self.inner.position.standing().await?;
+        self.learn(edition);
         self.fold(position, asked);
         Ok(position)
     }
@@ -176,6 +197,7 @@ impl Log {
         let mut known = self.known();
         for frame in frames {
             if frame.sequence == known.tail.next() {
+                known.edition = known.edition.max(frame.edition);
                 Arc::make_mut(&mut known.tail).push(frame);
             }
         }

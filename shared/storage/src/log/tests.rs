@@ -20,8 +20,8 @@ struct At(AtomicU64);
 
 #[async_trait]
 impl Position for At {
-    async fn log_position(&self) -> Result<u64> {
-        Ok(self.0.load(SeqCst))
+    async fn standing(&self) -> Result<Standing> {
+        Ok(Standing { position: self.0.load(SeqCst), edition: 0 })
     }
 }
 

@@ -71,6 +71,7 @@ pub fn segment_file(content: &[u8]) -> (tempfile::NamedTempFile, SegmentEntry) {
         region: None,
         dead: None,
         own: false,
+        edition: 0,
     };
     (file, entry)
 }

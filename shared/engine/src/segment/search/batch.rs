@@ -36,7 +36,7 @@ impl Segment {
         let group = |(filter, group): (Option<&Filter>, Vec<usize>)| -> Result<Vec<(usize, Found)>> {
             // Most requests are one query, whose filter is perhaps not settled at all.
             if let [at] = group[..] {
-                let Some(held) = self.groups.dense(&self.file, &queries[at].using)? else {
+                let Some(held) = self.held(&queries[at].using)? else {
                     return Ok(vec![(at, Found::nothing())]);
                 };
                 let doubt = doubt(filter, &view, watch)?;
@@ -76,7 +76,7 @@ impl Segment {
                 let filtered = points.map_or(Ok(Filtered::All), |points| Filtered::of_points(&held, points))?;
                 Ok((held, filtered))
             };
-            let held = self.groups.dense(&self.file, name)?.map(filtered).transpose()?;
+            let held = self.held(name)?.map(filtered).transpose()?;
             targets.push(Target { name, held });
         }
         Ok(targets)

@@ -146,7 +146,7 @@ impl Segment {
         plan: (Option<&Hot>, Option<Strategy>),
         watch: &dyn Watch,
     ) -> Result<Found> {
-        let Some(held) = self.groups.dense(&self.file, &query.using)? else { return Ok(Found::nothing()) };
+        let Some(held) = self.held(&query.using)? else { return Ok(Found::nothing()) };
         let view = self.view()?;
         self.ask(&held, query, doubt(query.filter.as_ref(), &view, watch)?, plan, watch)
     }

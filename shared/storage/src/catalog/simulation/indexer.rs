@@ -45,13 +45,19 @@ impl Process {
         let mut folds = Vec::new();
         for manifest in &before.manifests {
             let log = self.log(&before, manifest.shard);
+            log.learn(before.doc.schema.editions.newest);
             log.fold(manifest.log_position, asked);
             let tail = log.refresh().await?;
-            // It knows of a newer manifest already.
+            // It knows of a newer manifest already, or of a newer schema.
             let Ok(frames) = tail.since(manifest.log_position) else { continue };
+            if tail.edition() > before.doc.schema.editions.newest {
+                continue;
+            }
             let merges = random.random_range(0..4) == 0;
             if !frames.is_empty() || merges {
-                let segments = self.segments(&before, manifest.shard, &points::changes(frames), merges).await?;
+                let segments = self
+                    .segments(&before, manifest.shard, &points::changes(&before.doc.schema, frames), merges)
+                    .await?;
                 folds.push(Fold { shard: manifest.shard, log_position: tail.next(), segments });
             }
         }

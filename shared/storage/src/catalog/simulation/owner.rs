@@ -1,12 +1,12 @@
 //! Changes a collection as a whole.
 
-use cairn_model::ErrorKind;
+use cairn_model::{Distance, ErrorKind, VectorParams};
 use rand::{RngExt as _, rngs::SmallRng};
 
 use super::{
     super::{AsOf, Expect},
     Process, pause,
-    points::{self, SHARDS, State},
+    points::{self, Row, SHARDS, State, VECTOR},
 };
 use crate::{Result, testing::conformance::schema};
 
@@ -36,13 +36,14 @@ impl Process {
             return self.create().await;
         }
         let snapshot = format!("s{}", random.random_range(0..SNAPSHOTS));
-        match random.random_range(0..12) {
+        match random.random_range(0..15) {
             0..=2 => self.publish().await,
             3..=5 => self.roll_back(random).await,
             6 => catalog.create_snapshot(name, &snapshot, None).await.map(drop),
             7 => catalog.delete_snapshot(name, &snapshot).await.map(drop),
             8 => self.world.record.deleting(catalog.delete(name)).await.map(drop),
-            _ => self.amend().await,
+            9..=11 => self.amend().await,
+            _ => self.amend_vectors().await,
         }
     }
 
@@ -63,7 +64,7 @@ impl Process {
         let mut segments = Vec::new();
         for shard in 0..SHARDS {
             let version = record.version();
-            let base: State = points::ids(shard).into_iter().map(|id| (id, version)).collect();
+            let base: State = points::ids(shard).into_iter().map(|id| (id, Row { version, vector: false })).collect();
             segments.push(vec![points::upload(catalog, &generation, shard, &base).await?]);
             record.begins((generation.id.clone(), shard), base);
         }
@@ -86,6 +87,19 @@ impl Process {
             Ok(notes.insert(note.to_string(), note.into()).is_none())
         });
         self.world.record.is_amended(&amended.await?.doc.generation, note);
+        Ok(())
+    }
+
+    /// Adds a vector, or removes it.
+    async fn amend_vectors(&self) -> Result<()> {
+        let amended = self.catalog.amend_vectors(&self.world.name, |schema| {
+            if !schema.remove_vector(VECTOR).expect("few editions") {
+                schema.add_vector(VECTOR, VectorParams::new(4, Distance::Dot)).expect("few editions");
+            }
+            Ok(true)
+        });
+        let doc = amended.await?.doc;
+        self.world.record.is_succeeded(&doc.generation, doc.schema.editions.newest);
         Ok(())
     }
 }

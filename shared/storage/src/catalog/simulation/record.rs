@@ -7,15 +7,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use cairn_model::{CollectionSchema, Edition};
 use tokio::time::Instant;
 
 use super::{
     super::CollectionDoc,
-    points::{self, Changes, State},
+    points::{self, Changes, SHARDS, State},
 };
 use crate::{
     log::{AppendError, Appended, Frame},
     store::keys::ulid_of,
+    testing::conformance::schema,
 };
 
 /// When something happened.
@@ -66,6 +68,8 @@ struct Inner {
     told: Vec<Told>,
     floor: Floor,
     deletions: Vec<(Moment, Option<Moment>)>,
+    /// Editions of generations' schemas, and when whoever made them was told so.
+    editions: Vec<(String, Edition, Moment)>,
 }
 
 impl Record {
@@ -119,6 +123,8 @@ impl Record {
                 // What is put once more, after the first one was collected, nobody reads.
                 if frame.sequence >= log.len() as u64 {
                     assert_eq!(frame.sequence, log.len() as u64, "a log has a gap");
+                    let before = log.iter().rev().find(|before| !before.is_end()).map_or(0, |before| before.edition);
+                    assert!(frame.is_end() || before <= frame.edition, "a write of edition {before} came first");
                     log.push(frame);
                 }
             }
@@ -152,6 +158,13 @@ impl Record {
         self.inner().floor.amendments.entry(generation.to_owned()).or_default().insert(amendment);
     }
 
+    /// The vectors of a generation were changed, and from now on all that is acknowledged is of this edition at least.
+    pub(super) fn is_succeeded(&self, generation: &str, edition: Edition) {
+        let mut inner = self.inner();
+        let now = inner.next();
+        inner.editions.push((generation.to_owned(), edition, now));
+    }
+
     pub(super) fn floor(&self) -> Floor {
         self.inner().floor.clone()
     }
@@ -183,12 +196,24 @@ impl Record {
     }
 
     /// A read of so much of a shard's log brought this state: is it right, and late enough?
-    pub(super) fn is_read(&self, floor: &Floor, shard: &Shard, next: u64, state: &State) {
+    pub(super) fn is_read(
+        &self,
+        floor: &Floor,
+        shard: &Shard,
+        (next, schema): (u64, &CollectionSchema),
+        state: &State,
+    ) {
         self.trace("read", &format!("{}/{}", shard.0, shard.1), &format!("up to {next}: {state:?}"));
         let mut inner = self.inner();
         let least = floor.logs.get(shard).copied().unwrap_or_default();
         assert!(next >= least, "{shard:?} is read up to {next}, but was known up to {least} before");
-        assert_eq!(*state, inner.state(shard, next), "{shard:?} up to {next}");
+        assert_eq!(*state, inner.state(shard, next, schema), "{shard:?} up to {next}");
+        let read = inner.logs.get(shard).map_or(&[] as &[_], |log| &log[..usize::try_from(next).unwrap()]);
+        let edition = read.iter().map(|frame| frame.edition).max().unwrap_or_default();
+        assert!(
+            edition <= schema.editions.newest,
+            "{shard:?}: writes of edition {edition} are read by an earlier schema"
+        );
         inner.floor.reaches(shard, next);
     }
 
@@ -215,7 +240,9 @@ impl Record {
             for frame in frames {
                 for (part, changes) in (0..).zip(&frame.parts) {
                     let at = Appended { sequence: frame.sequence, part };
-                    places.entry(points::version(changes)).or_default().push((shard, at));
+                    if let Some(version) = points::version(changes) {
+                        places.entry(version).or_default().push((shard, at));
+                    }
                 }
             }
         }
@@ -226,6 +253,7 @@ impl Record {
                 Ok(at) => {
                     counts[0] += 1;
                     assert_eq!(found, [(&told.shard, *at)], "was acknowledged: {told:?}");
+                    inner.check_edition(told, *at);
                     let generation = Some(told.shard.0.as_str());
                     assert!(
                         inner.is_served_within(generation, told.began, told.ended),
@@ -269,27 +297,40 @@ impl Inner {
     }
 
     /// What a shard came to when its log had so many objects.
-    fn state(&self, shard: &Shard, next: u64) -> State {
+    fn state(&self, shard: &Shard, next: u64, schema: &CollectionSchema) -> State {
         let mut changes: Changes = self.base(shard);
         let log = self.logs.get(shard).map_or(&[] as &[_], Vec::as_slice);
         assert!(next <= log.len() as u64, "{shard:?} is read up to {next}, and has {} objects", log.len());
-        changes.extend(points::changes(&log[..usize::try_from(next).unwrap()]));
+        changes.extend(points::changes(schema, &log[..usize::try_from(next).unwrap()]));
         points::alive(changes)
     }
 
     fn base(&self, shard: &Shard) -> Changes {
-        self.bases.get(shard).into_iter().flatten().map(|(id, version)| (*id, Some(*version))).collect()
+        self.bases.get(shard).into_iter().flatten().map(|(id, row)| (*id, Some(*row))).collect()
     }
 
     /// What was computed from something comes right after it.
     fn check_computed(&self, shard: &Shard, frames: &[Arc<Frame>]) {
         let mut now = self.base(shard);
+        let schema = schema(SHARDS);
         for changes in frames.iter().flat_map(|frame| &frame.parts) {
             if let Some((id, saw)) = points::saw(changes) {
-                assert_eq!(now.get(&id).copied().flatten(), saw, "{shard:?}: {changes:?} is computed from the past");
+                assert_eq!(
+                    now.get(&id).copied().flatten().map(|row| row.version),
+                    saw,
+                    "{shard:?}: {changes:?} is computed from the past"
+                );
             }
-            points::apply(&mut now, changes);
+            points::apply(&mut now, (&schema, 0), changes);
         }
+    }
+
+    /// Whoever wrote knew of all changes of the vectors that were acknowledged before.
+    fn check_edition(&self, told: &Told, at: Appended) {
+        let edition = self.logs[&told.shard][usize::try_from(at.sequence).unwrap()].edition;
+        let of = |(generation, _, since): &&(_, _, Moment)| *generation == told.shard.0 && *since < told.began;
+        let known = self.editions.iter().filter(of).map(|(_, edition, _)| *edition).max();
+        assert!(known <= Some(edition), "was written under edition {edition}, not {known:?}: {told:?}");
     }
 
     /// What was acknowledged before another write began comes before it.

@@ -104,12 +104,13 @@ impl Searcher {
     /// Writes to a shard, or removes from it. Whether it was acknowledged.
     pub(super) async fn write(&self, shard: u32, removes: bool) -> bool {
         let ids = points::ids(shard);
-        self.put(shard, async |log, _, version| {
+        self.put(shard, async |log, collection, version| {
+            let schema = &collection.doc.schema;
             let changes = match removes {
-                true => points::removal(&ids[2..3], ids[1], version),
-                false => vec![points::upsert(&ids[2..], version, None)],
+                true => points::removal(schema, &ids[2..3], ids[1], version),
+                false => vec![points::upsert(schema, &ids[2..], version, None)],
             };
-            log.append(points::part(changes)).await
+            log.append(points::part(changes).of_edition(schema.editions.newest)).await
         })
         .await
     }
@@ -118,7 +119,7 @@ impl Searcher {
     async fn increment(&self, shard: u32) {
         let done = self.put(shard, async |log, collection, version| {
             let compute = |tail| self.computed(Arc::clone(collection), shard, tail, version);
-            match log.append_computed(compute).await? {
+            match log.append_computed(collection.doc.schema.editions.newest, compute).await? {
                 Outcome::Appended(at) => Ok(at),
                 Outcome::Unneeded(_) => panic!("there is always something to write"),
             }
@@ -135,6 +136,7 @@ impl Searcher {
     ) -> Result<Option<Part>> {
         let (catalog, since) = (&self.process.catalog, self.process.world.record.moment());
         let overtaken = || Error::unavailable("collection", "was changed while it was written to");
+        let written = collection.doc.schema.clone();
         let position = |collection: &Collection| collection.manifests[shard as usize].log_position;
         let generation = collection.doc.generation.clone();
         if tail.since(position(&collection)).is_err()
@@ -146,7 +148,8 @@ impl Searcher {
         if collection.doc.generation != generation {
             return Err(overtaken());
         }
-        let changes = points::changes(frames);
+        let schema = collection.doc.schema.clone();
+        let changes = points::changes(&schema, frames);
         let Some(mut state) = points::settled(catalog, &collection, shard, &changes).await? else {
             // What it knew may be old, and collected.
             self.check_fresh_or_deleted(&collection, since).await;
@@ -154,7 +157,8 @@ impl Searcher {
         };
         state.extend(points::alive(changes));
         let id = points::ids(shard)[0];
-        Ok(Some(points::part(vec![points::upsert(&[id], version, Some(state.get(&id).copied()))])))
+        let saw = state.get(&id).map(|row| row.version);
+        Ok(Some(points::part(vec![points::upsert(&written, &[id], version, Some(saw))])))
     }
 
     /// A segment may be gone of a version that is not the newest any more, or of a collection that is deleted.
@@ -183,7 +187,7 @@ impl Searcher {
             let shard = (collection.doc.generation.clone(), shard);
             let ended = record.moment();
             let is_replaced = match &outcome {
-                Err(AppendError::Ended) => true,
+                Err(AppendError::Ended | AppendError::Outdated) => true,
                 Err(AppendError::Failed(error)) => error.kind == ErrorKind::NotFound,
                 _ => false,
             };
@@ -216,7 +220,8 @@ impl Searcher {
         for manifest in &collection.manifests {
             let (shard, position) = (manifest.shard, manifest.log_position);
             let tail = tails.get(shard as usize);
-            let changes = tail.map(|tail| points::changes(tail.since(position).expect("they fit"))).unwrap_or_default();
+            let changes = tail.map(|tail| tail.since(position).expect("they fit")).unwrap_or_default();
+            let changes = points::changes(&doc.schema, changes);
             let settled = points::settled(&self.process.catalog, &collection, shard, &changes).await;
             let Some(settled) = self.process.endure(settled, since) else { return false };
             let Some(mut state) = settled else {
@@ -225,7 +230,7 @@ impl Searcher {
             };
             state.extend(points::alive(changes));
             let next = tail.map_or(position, |tail| tail.next());
-            record.is_read(&floor, &(doc.generation.clone(), shard), next, &state);
+            record.is_read(&floor, &(doc.generation.clone(), shard), (next, &doc.schema), &state);
         }
         true
     }
@@ -281,8 +286,10 @@ impl Searcher {
     fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
         let one = |shard: u32, position| {
             let log = self.process.log(collection, shard);
+            log.learn(collection.doc.schema.editions.newest);
             let tail = log.tail();
             let fits = tail.since(position).map(|_| ());
+            let fits = fits.and_then(|()| tail.of_edition(collection.doc.schema.editions.newest));
             if fits != Err(Apart::OldManifest) {
                 log.fold(position, asked);
             }

@@ -90,13 +90,13 @@ async fn a_conditional_write_with_a_fault_at_any_step() {
         Ok((seen < 2).then(|| write(2)))
     };
     let (_, log, steps) = scene(None).await;
-    log.append_computed(compute).await.unwrap();
+    log.append_computed(0, compute).await.unwrap();
     let count = steps.count();
     for step in 0..count {
         for fault in FAULTS {
             let why = format!("{fault:?} at step {step} of {count}");
             let (objects, log, _) = scene(Some((step, fault))).await;
-            let outcome = log.append_computed(compute).await;
+            let outcome = log.append_computed(0, compute).await;
             assert!(outcome.is_ok() || !is_survivable(fault), "{why}: {outcome:?}");
             let outcome = outcome.map(|outcome| match outcome {
                 Outcome::Appended(at) => at,
@@ -163,10 +163,10 @@ async fn a_writer_that_slept_past_the_collector_is_not_acknowledged() {
     struct Sleepy(At, AtomicU64);
     #[async_trait]
     impl Position for Sleepy {
-        async fn log_position(&self) -> Result<u64, Error> {
+        async fn standing(&self) -> Result<Standing, Error> {
             let position = self.0.0.load(SeqCst);
             tokio::time::sleep(Duration::from_secs(self.1.swap(0, SeqCst))).await;
-            Ok(position)
+            Ok(Standing { position, edition: 0 })
         }
     }
     use crate::Error;

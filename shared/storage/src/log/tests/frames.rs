@@ -163,6 +163,7 @@ fn the_format_is_as_documented() {
     let changes = [Change::Put(vec![point]), Change::Remove(vec![uuid, PointId::Num(6 + (1 << 56))])];
     let object = sealed([header, body.clone()].concat());
     let frame = Frame {
+        edition: 0,
         sequence: 3,
         writer: Ulid(u128::from_le_bytes([7; 16])),
         nonce: 4,

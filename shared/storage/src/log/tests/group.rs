@@ -94,7 +94,7 @@ async fn a_full_tail_refuses_until_it_is_folded() {
             "{error}"
         );
         assert!(error.to_string().ends_with("try again in 1 s"), "{error}");
-        let conditional = log.append_computed(|_| async { Ok(Some(write(3))) }).await;
+        let conditional = log.append_computed(0, |_| async { Ok(Some(write(3))) }).await;
         assert!(matches!(conditional, Err(AppendError::Full { .. })), "{conditional:?}");
         // Nobody has to tell it: a writer that waited as it was told asks the manifest itself.
         position.0.store(2, SeqCst);
@@ -187,7 +187,7 @@ async fn a_conditional_write_is_computed_again_when_somebody_was_first() {
     log.append(write(0)).await.unwrap();
     let (other, is_first) = (log_over(&objects, &position, 2), AtomicBool::new(true));
     let lengths = Mutex::new(Vec::new());
-    let outcome = log.append_computed(|tail| {
+    let outcome = log.append_computed(0, |tail| {
         lengths.lock().unwrap().push(tail.frames().len());
         let (other, is_first) = (other.clone(), is_first.swap(false, SeqCst));
         async move {
@@ -199,9 +199,9 @@ async fn a_conditional_write_is_computed_again_when_somebody_was_first() {
     });
     assert_eq!(outcome.await, Ok(Outcome::Appended(Appended { sequence: 2, part: 0 })));
     assert_eq!(*lengths.lock().unwrap(), [1, 2]);
-    let unneeded = log.append_computed(|_| async { Ok(None) }).await.unwrap();
+    let unneeded = log.append_computed(0, |_| async { Ok(None) }).await.unwrap();
     assert!(matches!(unneeded, Outcome::Unneeded(tail) if tail.next() == 3));
-    let failed = log.append_computed(|_| async { Err(crate::Error::new(ErrorKind::Invalid, "w", "no")) }).await;
+    let failed = log.append_computed(0, |_| async { Err(crate::Error::new(ErrorKind::Invalid, "w", "no")) }).await;
     assert!(matches!(failed, Err(AppendError::Failed(error)) if error.kind == ErrorKind::Invalid));
 }
 

@@ -68,14 +68,14 @@ struct Seen {
 
 #[async_trait]
 impl Position for Seen {
-    async fn log_position(&self) -> Result<u64> {
+    async fn standing(&self) -> Result<Standing> {
         let position = self.world.position.load(SeqCst);
         let nap = {
             let mut dice = self.dice.lock().unwrap();
             if dice.roll(8) == 0 { Duration::from_secs(dice.roll(4_000)) } else { dice.ms(60) }
         };
         sleep(nap).await;
-        Ok(position)
+        Ok(Standing { position, edition: 0 })
     }
 }
 
@@ -126,7 +126,7 @@ impl World {
     /// Reads how many increments there were and writes one more.
     async fn increment(&self, log: &Log) {
         let (began, seen) = (Instant::now(), AtomicU64::new(0));
-        let outcome = log.append_computed(|tail| {
+        let outcome = log.append_computed(0, |tail| {
             let count = self.increments(&tail);
             seen.store(count, SeqCst);
             async move { Ok(Some(super::write(INCREMENT + count))) }

@@ -101,7 +101,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Absent`] names what to bring; otherwise as [`Segment::search`].
     pub fn search_ranges(&self, query: &VectorQuery, along: Along, watch: &dyn Watch) -> Result<Found> {
-        let Some(held) = self.groups.dense(&self.file, &query.using)? else { return Ok(Found::nothing()) };
+        let Some(held) = self.held(&query.using)? else { return Ok(Found::nothing()) };
         let params = held.dense.params();
         check(&query.vector, params.size as usize)?;
         let (allowed, dead) = self.allowed_rows(&held, query.filter.as_ref(), watch)?;
