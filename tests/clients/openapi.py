@@ -99,6 +99,12 @@ def writing_requests():
     yield "PUT", collection, written, {"vectors": {"size": 2, "distance": "Euclid"}, "metadata": metadata}, 200
     yield "PATCH", collection, written, {"hnsw_config": {"m": 8}, "metadata": {"owner": None}}, 200
     yield "PATCH", collection, {"collection_name": "never"}, {}, 404
+    vector = f"{collection}/vectors/{{vector_name}}"
+    for name, config in (("late", {"dense": {"size": 3, "distance": "Dot"}}), ("words", {"sparse": {"modifier": "idf"}})):
+        yield "PUT", vector, {**written, "vector_name": name}, config, 200
+        yield "GET", collection, written, None, 200
+        yield "DELETE", vector, {**written, "vector_name": name}, None, 200
+    yield "DELETE", vector, {**written, "vector_name": "late"}, None, 400
     yield "GET", collection, written, None, 200
     yield "PUT", points, written, {"points": [point(1), point("9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d")]}, 200
     yield "PUT", points, written, columns, 200

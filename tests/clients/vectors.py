@@ -223,6 +223,28 @@ def without_dense_vectors(both):
     both.delete_collection("words")
 
 
+def vectors_come_and_go(both):
+    """A vector that is added late, removed, and added again with another size."""
+    dense = lambda size: models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=size, distance=models.Distance.DOT))
+    show = lambda: both.scroll("many", limit=1000, with_vectors=True)
+    for size in (3, 5):
+        assert not isinstance(both.create_vector_name("many", "late", dense(size)), Refusal)
+        show()
+        both.update_vectors("many", points=[models.PointVectors(id=id, vector={"late": [1.0 * id] * size}) for id in (1, 2)])
+        show()
+        both.query_points("many", query=[1.0] * size, using="late", with_vectors=True)
+        both.count("many", count_filter=models.Filter(must=[models.HasVectorCondition(has_vector="late")]))
+        assert isinstance(both.create_vector_name("many", "late", dense(size + 1)), Refusal)
+        assert not isinstance(both.delete_vector_name("many", "late"), Refusal)
+        show()
+        assert isinstance(both.delete_vector_name("many", "late"), Refusal)
+        assert isinstance(both.query_points("many", query=[1.0] * size, using="late"), Refusal)
+    sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=models.Modifier.IDF))
+    both.create_vector_name("many", "terms", sparse)
+    both.update_vectors("many", points=[models.PointVectors(id=1, vector={"terms": models.SparseVector(indices=[3], values=[0.5])})])
+    show()
+
+
 def main():
     warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
     warnings.filterwarnings("ignore", message="Local mode performs exact")
@@ -230,6 +252,7 @@ def main():
     both = Both(QdrantClient(url=sys.argv[1], api_key="granite", timeout=60))
     any_sequence(both)
     refusals(both)
+    vectors_come_and_go(both)
     without_dense_vectors(both)
     print("qdrant-client: points of many vectors are as its local mode has them")
 

@@ -175,9 +175,9 @@ impl Model {
             _ => (WORDS, json!({"sparse": {}})),
         };
         let path = format!("/collections/c/vectors/{name}?wait=true");
-        server.send("DELETE", &path, None).ok();
+        server.delete(&path).ok();
         let no_vector = format!("Wrong input: Not existing vector name error: {name}");
-        server.send("DELETE", &path, None).refused(400, &[&no_vector]);
+        server.delete(&path).refused(400, &[&no_vector]);
         server.put(&path, &config).ok();
         server.put(&path, &config).ok();
         self.delete_vectors(&self.ids(|_| true), &[name]);

@@ -156,7 +156,7 @@ fn check(file: &str, bytes: Vec<u8>) {
 /// The same of what a point has in a file of several vectors.
 fn check_more(file: &str, bytes: Vec<u8>) {
     let segment = Segment::open(Arc::new(bytes)).unwrap();
-    assert_eq!(segment.contradicts(&schema()), None, "{file}");
+    assert_eq!(segment.contradicts(&schema(), 0), None, "{file}");
     assert_eq!(segment.dense().map(|(name, _)| name).collect::<Vec<_>>(), ["stone", "edge", "tone"]);
     for row in 0..POINTS {
         let (id, vector, _) = point(row);

@@ -1,13 +1,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_model::{
-    Change, CollectionSchema, Datatype, Distance, Filter, Payload, PayloadIndex, Point, PointId, SearchParams, Vector,
-    VectorParams, VectorQuery, Vectors,
+    Change, CollectionSchema, Datatype, Distance, Filter, Payload, PayloadIndex, Point, PointId, SearchParams,
+    SparseVectorParams, Vector, VectorParams, VectorQuery, Vectors,
 };
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::Fresh;
+use super::{Fresh, Row};
 use crate::{
     Error, Unwatched,
     payload::resolve,
@@ -258,4 +258,24 @@ fn changes_of_the_log_are_made_and_points_that_do_not_fit_are_refused() {
         assert!(matches!(fresh.apply((5, 0), &Change::Put(vec![wrong])), Err(Error::Invalid { .. })));
     }
     assert_eq!((fresh.len(), fresh.len_live()), (3, 1));
+}
+
+#[test]
+fn a_vector_of_an_edition_before_it_was_added_is_another_one() {
+    let mut schema = schema("v", params(Distance::Dot, Datatype::Float32));
+    schema.add_vector("w", params(Distance::Dot, Datatype::Float32)).unwrap();
+    assert!(schema.remove_vector("v").unwrap());
+    schema.add_sparse_vector("v", SparseVectorParams::default()).unwrap();
+    let mut fresh = Fresh::new(&schema);
+    let dense = || Vector::Dense(vec![1.0; DIM]);
+    let sparse = || Vector::Sparse { indices: vec![1], values: vec![1.0] };
+    for (edition, v, shown) in [(0u8, dense(), ""), (1, dense(), "w"), (2, dense(), "w"), (3, sparse(), "vw")] {
+        let vectors = [("v".to_owned(), v), ("w".to_owned(), dense()), ("x".to_owned(), dense())];
+        let vectors = vectors.into_iter().filter(|(name, _)| edition == 0 || name != "x").collect();
+        let point = Point { id: id(edition), vectors, payload: payload(1) };
+        fresh.apply((edition.into(), edition.into()), &Change::Put(vec![point])).unwrap();
+        let put = fresh.get(id(edition)).and_then(Row::point).unwrap();
+        assert!(put.vectors(&|_| true).into_keys().collect::<String>() == shown, "{edition}");
+        assert_eq!((put.has_vector("v"), put.has_vector("w")), (shown.contains('v'), shown.contains('w')));
+    }
 }

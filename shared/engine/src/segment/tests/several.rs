@@ -205,7 +205,7 @@ proptest! {
         let whole = model.segment();
         whole.verify().unwrap();
         whole.describe().unwrap();
-        prop_assert_eq!(whole.contradicts(&model.schema), None);
+        prop_assert_eq!(whole.contradicts(&model.schema, 0), None);
         model.check_reads(&whole);
         let mut random = SplitMix64::new(seed ^ 1);
         let dead: RoaringBitmap = (0..whole.len()).filter(|_| random.unit() < dead_share).collect();
@@ -331,7 +331,7 @@ fn a_schema_must_have_what_the_segment_has() {
     let segment = model.segment();
     let mut more = model.schema.clone();
     more.vectors.insert("c".into(), params(9, Distance::Dot, Datatype::Float32));
-    assert_eq!(segment.contradicts(&more), None);
+    assert_eq!(segment.contradicts(&more, 0), None);
     type Change = fn(&mut CollectionSchema);
     let changes: [(&str, Change); 6] = [
         ("a", |schema| schema.vectors.retain(|name, _| name != "a")),
@@ -344,7 +344,50 @@ fn a_schema_must_have_what_the_segment_has() {
     for (name, change) in changes {
         let mut other = model.schema.clone();
         change(&mut other);
-        assert!(segment.contradicts(&other).unwrap().contains(&format!("'{name}'")));
+        assert!(segment.contradicts(&other, 0).unwrap().contains(&format!("'{name}'")));
+    }
+}
+
+#[test]
+fn vectors_that_are_not_shown_are_as_if_no_point_had_them() {
+    let dense =
+        [("a", params(4, Distance::Dot, Datatype::Float32)), ("b", params(40, Distance::Euclid, Datatype::Float32))];
+    let model = Model::new(schema(&dense, true), 60, &[("b", 0.7), (MULTI, 0.5), (SPARSE, 0.5)], 3);
+    let segment = model.segment();
+    for name in ["a", "b", MULTI, SPARSE] {
+        let mut schema = model.schema.clone();
+        assert!(schema.remove_vector(name).unwrap());
+        let points = model.points.iter().cloned().map(|(id, mut vectors, payload)| {
+            vectors.remove(name);
+            (id, vectors, payload)
+        });
+        let mut fewer = Model { schema, points: points.collect() };
+        // Another vector of that name makes no difference.
+        for _ in 0..2 {
+            assert_eq!(segment.contradicts(&fewer.schema, 0), None);
+            let shown = segment.showing(&fewer.schema, 0);
+            assert!(!shown.shows(name) && shown.shows("x"));
+            fewer.check_reads(&shown);
+            check_copy(&fewer, &shown);
+            for (using, params) in fewer.dense() {
+                let has = Filter::from_json(&json!({"must": [{"has_vector": name}]})).unwrap();
+                let lacks = Filter::from_json(&json!({"must_not": [{"has_vector": name}]})).unwrap();
+                assert_eq!(shown.count(Some(&has), &Unwatched).unwrap(), 0, "{name}");
+                assert_eq!(shown.count(Some(&lacks), &Unwatched).unwrap(), 60, "{name}");
+                for filter in [None, Some(lacks)] {
+                    let query = asking(&using, vec![1.0; params.size as usize], filter, true);
+                    let nearest = if using == name { Vec::new() } else { fewer.nearest(&query, &shown) };
+                    let batch = shown.search_batch(std::slice::from_ref(&query), None, &Unwatched).unwrap().remove(0);
+                    let ranges = shown.search_ranges(&query, Along::default(), &Unwatched).unwrap();
+                    for found in [batch, ranges, shown.search(&query, &Unwatched).unwrap()] {
+                        assert_eq!(found.hits, nearest, "{name}, {using}");
+                    }
+                }
+            }
+            fewer.schema.add_vector(name, params(6, Distance::Cosine, Datatype::Float32)).unwrap();
+        }
+        let newest = fewer.schema.editions.newest;
+        assert!(segment.contradicts(&fewer.schema, newest).is_some(), "it would be of the new one");
     }
 }
 
