@@ -225,7 +225,11 @@ pub(crate) fn check(vector: &[f32], dim: usize) -> Result<()> {
     }
 }
 
-/// The vector of length 1, where the metric wants one and the vector is not 0; computed in f64, so that neither
+/// How far from 1 the square of a length may be that counts as 1. Normalising again what was normalised would move it by a rounding step each time;
+/// Qdrant has the same bound.
+const SQUARE_ERROR_MAX: f64 = 1e-6;
+
+/// The vector of length 1, where the metric wants one and the vector is not 0 and has another length; computed in f64, so that neither
 /// tiny nor huge values are lost.
 pub(crate) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
     if distance != Distance::Cosine {
@@ -236,11 +240,11 @@ pub(crate) fn unit(vector: &[f32], distance: Distance) -> Option<Vec<f32>> {
     for values in vector.chunks(lanes.len()) {
         lanes.iter_mut().zip(values).for_each(|(lane, &x)| *lane += f64::from(x) * f64::from(x));
     }
-    let norm = lanes.iter().sum::<f64>().sqrt();
-    if norm == 0.0 {
+    let square = lanes.iter().sum::<f64>();
+    if square == 0.0 || (square - 1.0).abs() <= SQUARE_ERROR_MAX {
         return None;
     }
-    let scale = 1.0 / norm;
+    let scale = 1.0 / square.sqrt();
     #[expect(clippy::cast_possible_truncation, reason = "a component of a unit vector")]
     Some(vector.iter().map(|&x| (f64::from(x) * scale) as f32).collect())
 }
@@ -324,6 +328,22 @@ mod tests {
         assert!(u8s.push(&[1.5, 0.0]).unwrap_err().to_string().contains("element 0 is 1.5"));
         assert!(u8s.push(&[0.0, 256.0]).is_err());
         assert_eq!(f16s.len() + u8s.len(), 0);
+    }
+
+    #[test]
+    fn what_was_normalised_is_left_as_it_is() {
+        let mut random = crate::seed::SplitMix64::new(7);
+        for dim in [1, 2, 3, 40, 784] {
+            for scale in [1e-30, 1e-3, 1.0, 7.0, 1e30] {
+                let vector: Vec<f32> = (0..dim).map(|_| (random.unit() - 0.5) as f32 * scale).collect();
+                let once = unit(&vector, Distance::Cosine).unwrap();
+                assert_eq!(unit(&once, Distance::Cosine), None, "{dim} {scale}");
+                let longer: Vec<f32> = once.iter().map(|x| x * 1.000_01).collect();
+                assert!(unit(&longer, Distance::Cosine).is_some());
+            }
+        }
+        assert_eq!(unit(&[0.0; 3], Distance::Cosine), None);
+        assert_eq!(unit(&[2.0], Distance::Euclid), None);
     }
 
     #[test]
