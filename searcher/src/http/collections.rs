@@ -148,7 +148,7 @@ pub(super) async fn add_vector(
     request: Request,
 ) -> Result<Response> {
     let name = collection_name(&name)?;
-    let params = app.body(request, AddVector::check).await?;
+    let params = app.body(request, Ok::<AddVector, Error>).await?;
     let usage = app.searcher.amend_vectors(&name, |schema| params.apply(&vector, schema)).await?;
     answer(UpdateBody::from(DECLARED), started, Some(usage))
 }
