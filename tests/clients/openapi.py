@@ -104,7 +104,6 @@ def writing_requests():
         yield "PUT", vector, {**written, "vector_name": name}, config, 200
         yield "GET", collection, written, None, 200
         yield "DELETE", vector, {**written, "vector_name": name}, None, 200
-    yield "DELETE", vector, {**written, "vector_name": "late"}, None, 400
     yield "GET", collection, written, None, 200
     yield "PUT", points, written, {"points": [point(1), point("9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d")]}, 200
     yield "PUT", points, written, columns, 200

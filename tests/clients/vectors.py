@@ -237,7 +237,7 @@ def vectors_come_and_go(both):
         assert isinstance(both.create_vector_name("many", "late", dense(size + 1)), Refusal)
         assert not isinstance(both.delete_vector_name("many", "late"), Refusal)
         show()
-        assert isinstance(both.delete_vector_name("many", "late"), Refusal)
+        assert not isinstance(both.delete_vector_name("many", "late"), Refusal)
         assert isinstance(both.query_points("many", query=[1.0] * size, using="late"), Refusal)
     sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=models.Modifier.IDF))
     both.create_vector_name("many", "terms", sparse)

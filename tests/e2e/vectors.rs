@@ -176,8 +176,7 @@ impl Model {
         };
         let path = format!("/collections/c/vectors/{name}?wait=true");
         server.delete(&path).ok();
-        let no_vector = format!("Wrong input: Not existing vector name error: {name}");
-        server.delete(&path).refused(400, &[&no_vector]);
+        server.delete(&path).ok();
         server.put(&path, &config).ok();
         server.put(&path, &config).ok();
         self.delete_vectors(&self.ids(|_| true), &[name]);

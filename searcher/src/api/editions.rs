@@ -8,7 +8,7 @@ use cairn_model::{
 };
 use serde::Deserialize;
 
-use crate::error::{Error, Result, no_vector};
+use crate::error::{Error, Result};
 
 /// Body of `PUT /collections/{name}/vectors/{vector}`.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -50,10 +50,8 @@ impl AddVector {
     /// # Errors
     /// `Invalid` where another one has its name; `Validation` for what is out of its range.
     pub fn apply(self, name: &str, schema: &mut CollectionSchema) -> Result<()> {
-        let exists = || {
-            let why = format!("Vector `{name}` exists already, with other parameters: delete it first");
-            Err(Error::Invalid(why))
-        };
+        let exists = |how| Err(Error::Invalid(format!("Vector {name} already exists {how}")));
+        let other = "with a different configuration";
         match (self, schema.kind(name)) {
             (Self::Dense(input), None) => {
                 let hnsw = schema.declared.hnsw_config.of(HnswConfig::default());
@@ -64,23 +62,24 @@ impl AddVector {
                 let new = input.params();
                 let is_same = (new.size, new.distance, new.multivector, new.datatype)
                     == (there.size, there.distance, there.multivector, there.datatype);
-                if is_same { Ok(()) } else { exists() }
+                if is_same { Ok(()) } else { exists(other) }
             }
             (Self::Sparse(input), Some(VectorKind::Sparse(there))) => {
                 let datatype = there.index.and_then(|index| index.datatype);
-                if (input.modifier, input.datatype) == (there.modifier, datatype) { Ok(()) } else { exists() }
+                if (input.modifier, input.datatype) == (there.modifier, datatype) { Ok(()) } else { exists(other) }
             }
-            _ => exists(),
+            (Self::Dense(_), Some(_)) => exists("as a sparse vector"),
+            (Self::Sparse(_), Some(_)) => exists("as a dense vector"),
         }
     }
 }
 
-/// Removes a vector from a schema, and with it from all points.
+/// Removes a vector from a schema, and with it from all points; nothing where there is none.
 ///
 /// # Errors
-/// `Invalid` where there is none of this name.
+/// When the schema was changed too often.
 pub fn remove_vector(schema: &mut CollectionSchema, name: &str) -> Result<()> {
-    if schema.remove_vector(name).map_err(invalid)? { Ok(()) } else { Err(no_vector(name)) }
+    schema.remove_vector(name).map(drop).map_err(invalid)
 }
 
 fn invalid(error: SchemaError) -> Error {
@@ -146,23 +145,28 @@ mod tests {
         let sparse = now.sparse_vectors["s"];
         assert_eq!((sparse.modifier, sparse.index.unwrap().datatype), (Some(Modifier::Idf), Some(Datatype::Float16)));
         assert_eq!(now.sparse_vectors["t"], SparseVectorParams::default());
-        for name in ["a", "c", "s"] {
+        for name in ["a", "c", "s", "a"] {
             remove_vector(&mut now, name).unwrap();
         }
         assert!(now.kinds().map(|(name, _)| name).eq(["b", "t"]));
-        assert_eq!(
-            remove_vector(&mut now, "a").unwrap_err().to_string(),
-            "Wrong input: Not existing vector name error: a"
-        );
+        assert_eq!(now.editions.newest, 7);
     }
 
     #[test]
     fn mistakes_are_named() {
         for (name, json, why) in [
-            ("a", r#"{"dense": {"size": 5, "distance": "Dot"}}"#, "Vector `a` exists already, with other parameters"),
-            ("a", r#"{"dense": {"size": 4, "distance": "Cosine"}}"#, "Vector `a` exists already"),
-            ("a", r#"{"dense": {"size": 4, "distance": "Dot", "datatype": "float16"}}"#, "Vector `a` exists already"),
-            ("a", r#"{"sparse": {}}"#, "Vector `a` exists already"),
+            (
+                "a",
+                r#"{"dense": {"size": 5, "distance": "Dot"}}"#,
+                "Wrong input: Vector a already exists with a different configuration",
+            ),
+            ("a", r#"{"dense": {"size": 4, "distance": "Cosine"}}"#, "Vector a already exists with"),
+            (
+                "a",
+                r#"{"dense": {"size": 4, "distance": "Dot", "datatype": "float16"}}"#,
+                "Vector a already exists with",
+            ),
+            ("a", r#"{"sparse": {}}"#, "Vector a already exists as a dense vector"),
             ("b", r#"{"dense": {"size": 0, "distance": "Dot"}}"#, "vectors.b.size: value 0 invalid"),
             ("b", r#"{"dense": {"size": 99999999999, "distance": "Dot"}}"#, "vectors.b.size: value 4294967295 invalid"),
             ("b\n", r#"{"sparse": {}}"#, "vector name must be at most 255 printable bytes"),

@@ -153,7 +153,7 @@ pub(super) async fn add_vector(
     answer(UpdateBody::from(DECLARED), started, Some(usage))
 }
 
-/// `DELETE /collections/{collection_name}/vectors/{vector_name}`
+/// `DELETE /collections/{collection_name}/vectors/{vector_name}`: also where there is no such vector.
 pub(super) async fn remove_vector(
     State(app): Shared,
     started: Started,
