@@ -115,8 +115,8 @@ impl Snapshots {
             Some(AsOf::Snapshot(snapshot)) => {
                 let known = |generation: &str| self.generation(name, generation);
                 let (newest, past) = tokio::join!(reading, catalog.open_pinned_by(name, snapshot, known));
-                newest?;
-                self.keep(view, past)
+                let newest = newest?;
+                self.keep(view, past.and_then(|pinned| pinned.of(&newest)))
             }
             Some(as_of) => {
                 let newest = reading.await?;

@@ -15,7 +15,7 @@ pub mod testing;
 pub use cache::{Cache, CacheOptions, Cached};
 pub use catalog::{
     AliasMap, Aliases, AsOf, Catalog, Collection, CollectionDoc, Draft, Expect, Generation, HeadEntry, Manifest,
-    Origin, SegmentEntry, Served, ShardDraft, Snapshot,
+    Origin, Pinned, SegmentEntry, Served, ShardDraft, Snapshot,
 };
 pub use error::{Error, Result};
 pub use store::{

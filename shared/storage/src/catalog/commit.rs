@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use cairn_model::{CollectionName, CollectionSchema, ErrorKind, Partition};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use ulid::Ulid;
 
 use super::{
     Catalog, Collection, CollectionDoc, Expect, FORMAT, Generation, Manifest, SegmentEntry,
@@ -100,6 +101,7 @@ impl Catalog {
             format: format_of(&generation.schema, live),
             name: generation.name.clone(),
             generation: generation.id.clone(),
+            creation: None,
             schema: generation.schema.clone(),
             writer: generation.id.clone(),
             live,
@@ -216,14 +218,19 @@ impl Catalog {
         }
     }
 
-    /// The commit: after this put the document is what is served, if `before` was until then, or nothing. Repeated by the same writer, it finds
-    /// its own document.
+    /// The commit: after this put the document is what is served, if `before` was until then, or nothing. Whatever replaces a document is of
+    /// its creation, and what replaces none begins one. Repeated by the same writer, it finds its own document.
     pub(super) async fn commit(
         &self,
         doc: CollectionDoc,
         manifests: Vec<Arc<Manifest>>,
         before: Option<&Collection>,
     ) -> Result<Collection> {
+        let creation = match before {
+            None => Some(Ulid::generate().to_string()),
+            Some(before) => before.doc.creation.clone(),
+        };
+        let doc = CollectionDoc { creation, ..doc };
         let key = Key::collection(&doc.name);
         let content = encode(&self.store.address(&key), &doc)?;
         let put = match before {

@@ -9,6 +9,7 @@ use super::{
     Catalog, CollectionDoc, DOCUMENT_BYTES_MAX, Generation, Origin,
     commit::{COMMITS_MAX, overtaken},
     documents::parse_collection,
+    snapshots::Stale,
 };
 use crate::{
     Result,
@@ -69,7 +70,7 @@ impl Catalog {
     }
 
     async fn sweep(&self, doc: &CollectionDoc) -> Result<()> {
-        self.delete_all(self.store.list(&Key::snapshots(&doc.name)).await?).await?;
+        self.sweep_snapshots(&doc.name).await?;
         let past = doc.history.iter().map(|served| (served.generation.as_str(), served.origin.as_ref()));
         let now = (doc.generation.as_str(), doc.origin.as_ref());
         let mut seen = BTreeSet::new();
@@ -80,6 +81,16 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    /// Deletes the snapshots of what was deleted, and leaves those of what may have been created anew since then.
+    async fn sweep_snapshots(&self, name: &CollectionName) -> Result<()> {
+        let Stale { snapshots, unreadable } = self.stale(name, self.store.list(&Key::snapshots(name)).await?).await?;
+        let discards = stream::iter(snapshots).map(|(found, (snapshot, version))| async move {
+            self.discard(&found.key, &snapshot, &version).await.map(drop)
+        });
+        discards.buffer_unordered(REQUESTS_IN_FLIGHT_MAX).try_collect::<()>().await?;
+        self.delete_all(unreadable).await
     }
 
     /// A clone gives up its origin, whose objects nobody else deletes when its collection is gone.

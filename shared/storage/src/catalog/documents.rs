@@ -48,6 +48,10 @@ pub struct CollectionDoc {
     pub name: CollectionName,
     /// Which generation is served: a ULID.
     pub generation: String,
+    /// Which creation of a collection of this name it is: a ULID, the same from the first document to the deletion. Absent in those that an
+    /// older version created or replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<String>,
     /// Schema.
     pub schema: CollectionSchema,
     /// Who wrote this version, a ULID that no other version has: tells a lost reply from a lost race.

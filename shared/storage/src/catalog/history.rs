@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{
-    Catalog, Collection, CollectionDoc, Manifest, SegmentEntry, Snapshot,
+    Catalog, Collection, CollectionDoc, Manifest, Pinned, SegmentEntry, Snapshot,
     commit::first_manifest,
     documents::{format_of, inlined},
     open::{Known, Versioned},
@@ -128,6 +128,15 @@ impl CollectionDoc {
         self.since_ms.unwrap_or_else(written)
     }
 
+    /// Whether both are of the same creation of their collection. An older version says nothing of creations: such a document is taken to be of
+    /// any, because what might be wanted must not be lost.
+    pub(super) fn shares_creation(&self, other: &Self) -> bool {
+        match (&self.creation, &other.creation) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        }
+    }
+
     /// Whether a generation is served or in the history.
     pub(super) fn names(&self, generation: &str) -> bool {
         self.generation == generation || self.history.iter().any(|served| served.generation == generation)
@@ -163,6 +172,7 @@ impl CollectionDoc {
             folded: served.folded,
             writer: served.generation.clone(),
             generation: served.generation,
+            creation: self.creation.clone(),
             schema: served.schema,
             manifests: None,
             since_ms: Some(served.since_ms),
@@ -316,7 +326,8 @@ impl Catalog {
         }
     }
 
-    /// Reads what a snapshot pins, as [`Catalog::open_past`] but without a need to know what the collection is now.
+    /// Reads what a snapshot pins, as [`Catalog::open_past`], for whoever reads what the collection is now in the same wave: until then it is not
+    /// known whether the snapshot is one of it.
     ///
     /// # Errors
     /// As [`Catalog::open_as_of`].
@@ -325,8 +336,10 @@ impl Catalog {
         name: &CollectionName,
         snapshot: &str,
         known: impl Fn(&str) -> Option<Arc<Collection>>,
-    ) -> Result<Arc<Collection>> {
-        self.open_pinned(self.snapshot_doc(name, snapshot).await?, known).await
+    ) -> Result<Pinned> {
+        let (snapshot, _) = self.read_snapshot(name, snapshot).await?;
+        let past = self.open_pinned(snapshot.collection.clone(), known).await?;
+        Ok(Pinned { snapshot: Arc::unwrap_or_clone(snapshot), past })
     }
 
     async fn open_pinned(
@@ -357,7 +370,10 @@ impl Catalog {
         let name = &current.doc.name;
         let history = || current.doc.history.iter().rev();
         let found = match as_of {
-            AsOf::Snapshot(snapshot) => return Ok(Meant::Pinned(Box::new(self.snapshot_doc(name, snapshot).await?))),
+            AsOf::Snapshot(snapshot) => {
+                let (found, _) = self.read_snapshot(name, snapshot).await?;
+                return Ok(Meant::Pinned(Box::new(found.document(&current.doc)?.clone())));
+            }
             AsOf::Generation(generation) if *generation == current.doc.generation => return Ok(Meant::Newest),
             AsOf::Time(time) if current.doc.served_since_ms() <= *time => return Ok(Meant::Newest),
             AsOf::Generation(generation) => match history().find(|served| served.generation == *generation) {

@@ -37,6 +37,7 @@ pub(super) fn collection(doc: &CollectionDoc, name: &CollectionName) -> Check {
     folded(&doc.schema, &doc.folded)?;
     check(doc.name == *name, || format!("belongs to collection '{}', not to '{name}'", doc.name))?;
     is_ulid("generation", &doc.generation)?;
+    doc.creation.iter().try_for_each(|creation| is_ulid("creation", creation))?;
     is_ulid("writer", &doc.writer)?;
     doc.schema.validate().map_err(|error| format!("schema: {error}"))?;
     if let Some(origin) = &doc.origin {

@@ -59,7 +59,7 @@ pub use draft::{Draft, ShardDraft};
 pub use fold::Fold;
 pub use history::{AsOf, HISTORY_MAX, Origin, Served};
 pub use position::ManifestPosition;
-pub use snapshots::Snapshot;
+pub use snapshots::{Pinned, Snapshot};
 
 /// A consistent snapshot of a collection: `collection.json` and all of its generation's manifests.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@ use std::path::Path as FilePath;
 use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
 
 mod aliases;
+mod creation;
 mod fold;
 mod heads;
 mod inline;

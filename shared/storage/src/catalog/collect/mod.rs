@@ -8,6 +8,7 @@
 //! What makes that certain:
 //!
 //! - A generation is listed before the documents are read that may name its objects, so what is named after the listing is not in it.
+//! - A snapshot of another creation than `collection.json` names nothing. It goes by itself, once it is as old as the grace period.
 //! - `collection.json` is read, then the snapshots, then `collection.json` once more, until nothing changed in between: at that moment these
 //!   were all documents of the collection. Those of clones are found by their marks, which are put before a clone exists.
 //! - Nobody names again what no document names, but for who read a document before: a fold, a snapshot, a clone, a rollback that is under way.
@@ -39,7 +40,7 @@ use cairn_model::{CollectionName, ErrorKind};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use ulid::Ulid;
 
-use super::Catalog;
+use super::{Catalog, snapshots::Stale};
 use crate::{
     Error, Result,
     log::KEPT_MS_MIN,
@@ -153,16 +154,32 @@ impl<W: FnMut(&Found, Fate) + Send> Run<'_, W> {
                 Err(error) => return Err(error),
             }
         }
-        self.left_snapshots(name).await
+        self.stale_snapshots(name).await
     }
 
-    /// The snapshots of a collection that is gone are garbage by that, but for those of one that is just being created anew.
-    async fn left_snapshots(&mut self, name: &CollectionName) -> Result<()> {
+    /// Stale snapshots, and all of a collection that is gone. They are garbage by that, and of the same creation nothing will be there again, so their
+    /// own age decides; what is just being put where a collection is created is left alone.
+    async fn stale_snapshots(&mut self, name: &CollectionName) -> Result<()> {
         let found = self.catalog.store.list(&Key::snapshots(name)).await?;
-        if found.is_empty() || self.catalog.exists(name).await? {
-            return Ok(());
+        let Stale { snapshots, unreadable } = match self.catalog.stale(name, found).await {
+            Ok(stale) => stale,
+            Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),
+            Err(error) => {
+                self.report.skipped.push(error);
+                return Ok(());
+            }
+        };
+        for (found, (snapshot, version)) in snapshots {
+            if !self.has_aged(found.modified_ms, self.options.grace_ms) {
+                self.keep(vec![found], Fate::Waits);
+                continue;
+            }
+            (self.watch)(&found, Fate::Deleted);
+            if self.options.dry_run || self.catalog.discard(&found.key, &snapshot, &version).await? {
+                self.report.count(found.bytes, Fate::Deleted);
+            }
         }
-        self.aged(found).await
+        self.aged(unreadable).await
     }
 
     /// What examinations of the store left behind.

@@ -130,8 +130,9 @@ impl Catalog {
             for found in self.store.list(&Key::snapshots(name)).await? {
                 let Some(snapshot) = snapshot_of_key(&found.key) else { continue };
                 match self.read_snapshot(name, &snapshot).await {
+                    Ok((found, _)) if !found.is_of(&doc) => {}
                     // Whatever goes on from a snapshot goes on from its segments.
-                    Ok(found) => docs.push(CollectionDoc { live: false, ..found.collection }),
+                    Ok((found, _)) => docs.push(CollectionDoc { live: false, ..found.collection.clone() }),
                     // Another snapshot may pin the same by now.
                     Err(error) if error.kind == ErrorKind::NotFound => continue 'again,
                     Err(error) => return Err(error),

@@ -1,4 +1,5 @@
 mod simulation;
+mod stale;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

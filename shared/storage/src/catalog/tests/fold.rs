@@ -67,6 +67,7 @@ fn documents_that_contradict_themselves_are_refused() {
         format: documents::FORMAT_LIVE,
         name: name("c"),
         generation: generation.clone(),
+        creation: None,
         schema: schema(2),
         writer: generation.clone(),
         live,

@@ -136,7 +136,7 @@ proptest! {
         let manifests = Some(vec![Arc::new(manifest(0)), Arc::new(manifest(1))]);
         let doc = CollectionDoc {
             format: documents::FORMAT_LIVE, name: name("c"), generation: generation.clone(), schema: schema(2), writer: generation.clone(),
-            manifests, since_ms: Some(5), origin: None, history: Vec::new(), live: true,
+            manifests, since_ms: Some(5), origin: None, history: Vec::new(), live: true, creation: Some(generation.clone()),
             folded: [(1, generation.clone())].into(),
         };
         parse_collection("a", &name("c"), &encode("", &doc).unwrap()).unwrap();
