@@ -139,8 +139,7 @@ impl Write for Count {
 #[cfg(test)]
 mod tests {
     use cairn_model::{
-        Comparator, Distance, FilterText, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode,
-        VectorParams,
+        Comparator, Distance, Filter, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode, VectorParams,
     };
     use serde_json::{Value, json};
 
@@ -280,7 +279,7 @@ mod tests {
 
     #[test]
     fn vectors_are_deleted_by_names_that_there_are() {
-        let all = || Selection::Filter(FilterText::parse("{}").unwrap());
+        let all = || Selection::Filter(Filter::default());
         let drop = |name: &str| checked(Operation::DeleteVectors { selection: all(), names: vec![name.to_owned()] });
         assert_eq!(drop("x").unwrap_err(), "Wrong input: Not existing vector name error: x");
         for (name, _) in schema().kinds() {
