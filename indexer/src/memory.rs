@@ -29,8 +29,11 @@
 //! thread at an `ef_construct` of 100, in proportion to it. What the C allocator would hold back from one segment to the next it gives back
 //! once [`crate::give_memory_back`] was called: with a bound of 64 MiB, five segments of 12,000 x 784 bytes peak at 53 MiB instead of 121.
 
+use bytesize::ByteSize;
 use cairn_model::VectorParams;
 use cairn_storage::machine::Memory;
+
+use crate::{Error, Result};
 
 /// The smallest bound that is accepted.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -90,6 +93,20 @@ pub fn default_bytes() -> u64 {
     (Memory::here().most_bytes().unwrap_or(UNKNOWN_BYTES) / 2).max(MEMORY_BYTES_MIN)
 }
 
+/// The bound that is asked for; without one, [`default_bytes`].
+///
+/// # Errors
+/// [`Error::Invalid`] below [`MEMORY_BYTES_MIN`].
+pub fn bound(asked: Option<ByteSize>) -> Result<u64> {
+    match asked {
+        None => Ok(default_bytes()),
+        Some(ByteSize(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
+        Some(bytes) => {
+            Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", ByteSize(MEMORY_BYTES_MIN))))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cairn_model::{Distance, HnswConfig};
@@ -107,5 +124,17 @@ mod tests {
         let params = VectorParams { hnsw, ..VectorParams::new(65_536, Distance::Dot) };
         assert_eq!(build_bytes(u64::MAX, [&params], u64::MAX), u64::MAX);
         assert!(build_bytes(1, [&params], 100) > 2 * 4 * 65_536 + 300);
+    }
+
+    #[test]
+    fn a_bound_below_the_smallest_is_refused() {
+        for asked in [MEMORY_BYTES_MIN, 1 << 40] {
+            assert_eq!(bound(Some(ByteSize(asked))).unwrap(), asked);
+        }
+        assert_eq!(bound(None).unwrap(), default_bytes());
+        for asked in [0, MEMORY_BYTES_MIN - 1] {
+            let error = bound(Some(ByteSize(asked))).unwrap_err().to_string();
+            assert!(error.contains("memory: ") && error.contains("is too little, at least 64.0 MiB"), "{error}");
+        }
     }
 }

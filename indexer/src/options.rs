@@ -6,11 +6,7 @@ use bytesize::ByteSize;
 use cairn_model::{CollectionSchema, Datatype, Distance, HnswConfig, Partition, Preset, VectorParams};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::{
-    Error, Result,
-    memory::{self, MEMORY_BYTES_MIN},
-    source::Layout,
-};
+use crate::{Error, Result, memory, pool, source::Layout};
 
 /// Options of a job; `None` is the default, or what the collection that is there already has.
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
@@ -81,21 +77,15 @@ impl IndexOptions {
     /// The memory bound.
     ///
     /// # Errors
-    /// [`Error::Invalid`] below [`MEMORY_BYTES_MIN`].
+    /// [`Error::Invalid`] as [`memory::bound`].
     pub fn memory_bytes(&self) -> Result<u64> {
-        match self.memory {
-            None => Ok(memory::default_bytes()),
-            Some(ByteSize(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
-            Some(bytes) => {
-                Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", ByteSize(MEMORY_BYTES_MIN))))
-            }
-        }
+        memory::bound(self.memory)
     }
 
     /// Threads that build: as asked, else one for every core.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+        pool::threads(self.threads)
     }
 
     /// The schema that these options, the source and the collection that is there make together: an option decides, else the
@@ -275,7 +265,6 @@ mod tests {
         let options = IndexOptions { m: Some(100_000), ..IndexOptions::default() };
         assert!(options.schema(Some(Distance::Dot), &layout, None).unwrap_err().to_string().contains("hnsw_config.m"));
     }
-
     #[test]
     fn a_bound_below_the_smallest_is_refused() {
         let options = IndexOptions { memory: Some(ByteSize(1 << 20)), ..IndexOptions::default() };

@@ -1,5 +1,7 @@
 //! The threads that build: named, of low priority, under a CPU budget.
 
+use std::num::NonZeroUsize;
+
 use cairn_storage::machine::lower_priority;
 use tokio::task::JoinHandle;
 
@@ -16,6 +18,11 @@ pub fn build_pool(threads: usize) -> Result<rayon::ThreadPool> {
         .start_handler(|_| lower_priority())
         .build()
         .map_err(|error| Error::invalid("threads", error.to_string()))
+}
+
+/// Threads of a pool: as asked, else one for every core that the process may use.
+pub(crate) fn threads(asked: Option<NonZeroUsize>) -> usize {
+    asked.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
 /// The end of a thread.
@@ -35,6 +42,8 @@ mod tests {
 
     #[test]
     fn threads_are_named_and_counted() {
+        assert_eq!(threads(NonZeroUsize::new(3)), 3);
+        assert!(threads(None) >= 1);
         let pool = build_pool(3).unwrap();
         assert_eq!(pool.current_num_threads(), 3);
         let name = pool.install(|| std::thread::current().name().map(str::to_owned)).unwrap();

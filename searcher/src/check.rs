@@ -10,7 +10,8 @@ use cairn_model::{
 
 use crate::error::{Error, Result, no_vector};
 
-/// Checks all operations against every limit and against the schema, and makes one vector that is given where a point has several one of several.
+/// Checks all operations against every limit and against the schema, and makes of vectors what is kept of them: one that is given where a point
+/// has several is one of several, and elements of `uint8` are cast.
 ///
 /// # Errors
 /// `Validation` for a limit, `Invalid` in Qdrant's words for what contradicts the schema.
@@ -69,21 +70,38 @@ pub(crate) fn dimension(expected: u32, got: usize) -> Result<()> {
     Err(Error::Invalid(format!("Vector dimension error: expected dim: {expected}, got {got}")))
 }
 
-/// Whether values fit their datatypes: only those of 32-bit floats always do. What reads the log is asked, which can refuse nothing any more once
-/// an operation is there.
-fn fit_datatypes(schema: &CollectionSchema, operation: &Operation) -> Result<()> {
+/// Makes of finite values what their datatypes hold, so that the log and every answer have the same, and refuses what they do not. What reads the
+/// log is asked, which can refuse nothing any more once an operation is there. 32-bit floats always fit.
+fn fit_datatypes(schema: &CollectionSchema, operation: &mut Operation) -> Result<()> {
     if schema.vectors.values().all(|params| params.datatype == Datatype::Float32) {
         return Ok(());
     }
     let mut judge = Fresh::new(schema);
-    let mut fits = |id: PointId, vectors: &Vectors| {
+    let mut fits = |id: PointId, vectors: &mut Vectors| {
+        for (name, vector) in vectors.iter_mut() {
+            if let (Some(params), Vector::Dense(values) | Vector::Multi { values, .. }) =
+                (schema.vectors.get(name), vector)
+            {
+                cast(params.datatype, values);
+            }
+        }
         let put = judge.put(id, 0, vectors, Payload::default());
         put.map_err(|error| Error::Invalid(format!("point {id}: {error}")))
     };
     match operation {
-        Operation::Upsert { points, .. } => points.iter().try_for_each(|point| fits(point.id, &point.vectors)),
-        Operation::UpdateVectors { points, .. } => points.iter().try_for_each(|(id, vectors)| fits(*id, vectors)),
+        Operation::Upsert { points, .. } => points.iter_mut().try_for_each(|point| fits(point.id, &mut point.vectors)),
+        Operation::UpdateVectors { points, .. } => points.iter_mut().try_for_each(|(id, vectors)| fits(*id, vectors)),
         _ => Ok(()),
+    }
+}
+
+/// Makes `uint8` of values where that is their datatype, as Qdrant does: a fraction is cut off, and what is below 0 or above 255 is the nearest
+/// of them.
+pub(crate) fn cast(datatype: Datatype, values: &mut [f32]) {
+    #[expect(clippy::cast_possible_truncation, reason = "it truncates and saturates, which is what is wanted")]
+    let byte = |value: f32| value as u8;
+    if datatype == Datatype::Uint8 {
+        values.iter_mut().for_each(|value| *value = f32::from(byte(*value)));
     }
 }
 
@@ -121,8 +139,7 @@ impl Write for Count {
 #[cfg(test)]
 mod tests {
     use cairn_model::{
-        Comparator, Distance, FilterText, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode,
-        VectorParams,
+        Comparator, Distance, Filter, MultivectorConfig, Point, Selection, SparseVectorParams, UpdateMode, VectorParams,
     };
     use serde_json::{Value, json};
 
@@ -147,6 +164,8 @@ mod tests {
         more("half", VectorParams { datatype: Datatype::Float16, ..VectorParams::new(2, Distance::Dot) });
         let multivector = Some(MultivectorConfig { comparator: Comparator::MaxSim });
         more("rows", VectorParams { multivector, ..VectorParams::new(2, Distance::Cosine) });
+        let datatype = Datatype::Uint8;
+        more("byte rows", VectorParams { multivector, datatype, ..VectorParams::new(2, Distance::Dot) });
         schema.sparse_vectors.insert("s".into(), SparseVectorParams::default());
         schema
     }
@@ -199,6 +218,7 @@ mod tests {
             ("bytes".to_owned(), dense(&[0.0, 255.0])),
             ("half".to_owned(), dense(&[0.1, 65_504.0])),
             ("rows".to_owned(), Vector::Multi { dim: 2, values: vec![1.0; 6] }),
+            ("byte rows".to_owned(), Vector::Multi { dim: 2, values: vec![3.0; 4] }),
             ("s".to_owned(), Vector::Sparse { indices: vec![], values: vec![] }),
         ]);
         let some =
@@ -219,25 +239,47 @@ mod tests {
     }
 
     #[test]
-    fn what_its_datatype_cannot_hold_never_reaches_the_log() {
-        for (name, value, why) in [
-            ("bytes", 256.0, "element 1 is 256, not a uint8"),
-            ("bytes", -1.0, "element 1 is -1, not a uint8"),
-            ("bytes", 0.5, "element 1 is 0.5, not a uint8"),
-            ("half", 70_000.0, "element 1 is 70000, beyond float16"),
-        ] {
-            let vectors = || named(name, dense(&[1.0, value]));
-            let change = Operation::UpdateVectors { points: vec![(PointId::Num(7), vectors())], filter: None };
-            for operation in [upsert(vectors(), Payload::default()), change] {
-                let error = checked(operation).unwrap_err();
-                assert!(error.starts_with("Wrong input: point 7: ") && error.contains(why), "{error}");
+    fn bytes_are_cut_off_at_their_point_and_at_both_ends() {
+        let given = [0.0, -0.0, 0.999, 1.5, 254.999, 255.0, 255.5, 256.0, 1e9, -0.5, -1.0, f32::MIN];
+        let kept = [0.0, 0.0, 0.0, 1.0, 254.0, 255.0, 255.0, 255.0, 255.0, 0.0, 0.0, 0.0];
+        let both = |name: &str, vector: Vector| {
+            let change = vec![(PointId::Num(7), named(name, vector.clone()))];
+            [upsert(named(name, vector), Payload::default()), Operation::UpdateVectors { points: change, filter: None }]
+        };
+        for (given, kept) in given.chunks(2).zip(kept.chunks(2)) {
+            let row = |values: &[f32]| Vector::Multi { dim: 2, values: values.to_vec() };
+            let many = |values: &[f32]| row(&[values, values].concat());
+            for (name, given, kept) in [
+                ("bytes", dense(given), dense(kept)),
+                ("byte rows", many(given), many(kept)),
+                ("byte rows", dense(given), row(kept)),
+                ("a", dense(given), dense(given)),
+            ] {
+                for (given, kept) in both(name, given).into_iter().zip(both(name, kept)) {
+                    assert_eq!(checked(given), Ok(kept), "{name}");
+                }
+            }
+        }
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for operation in both("bytes", dense(&[1.0, value])) {
+                assert!(checked(operation).unwrap_err().contains("every value must be a finite number"), "{value}");
             }
         }
     }
 
     #[test]
+    fn what_its_datatype_cannot_hold_never_reaches_the_log() {
+        let vectors = || named("half", dense(&[1.0, 70_000.0]));
+        let change = Operation::UpdateVectors { points: vec![(PointId::Num(7), vectors())], filter: None };
+        for operation in [upsert(vectors(), Payload::default()), change] {
+            let error = checked(operation).unwrap_err();
+            assert_eq!(error, "Wrong input: point 7: vector: element 1 is 70000, beyond float16");
+        }
+    }
+
+    #[test]
     fn vectors_are_deleted_by_names_that_there_are() {
-        let all = || Selection::Filter(FilterText::parse("{}").unwrap());
+        let all = || Selection::Filter(Filter::default());
         let drop = |name: &str| checked(Operation::DeleteVectors { selection: all(), names: vec![name.to_owned()] });
         assert_eq!(drop("x").unwrap_err(), "Wrong input: Not existing vector name error: x");
         for (name, _) in schema().kinds() {

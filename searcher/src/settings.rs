@@ -123,6 +123,9 @@ pub struct HttpSettings {
     /// Requests answered at once; further ones get 503
     #[arg(long, env = "CAIRN_MAX_REQUESTS", value_name = "N", default_value_t = 1024, value_parser = requests)]
     pub max_requests: usize,
+    /// Do not let scripts of pages of other origins call this server from browsers
+    #[arg(long, env = "CAIRN_NO_CORS")]
+    pub no_cors: bool,
 }
 
 /// Who else searches.
@@ -497,6 +500,7 @@ mod tests {
         let settings = parse(&["--cache-bytes", "2GB", "--api-key", "hush", "--listen", "[::1]:0"]).unwrap();
         assert_eq!(settings.search.cache_bytes(), 2 * GB);
         assert_eq!(settings.http.max_body, ByteSize(BODY_BYTES_MAX as u64));
+        assert!(!settings.http.no_cors && parse(&["--no-cors"]).unwrap().http.no_cors);
         assert!(!format!("{settings:?}").contains("hush"));
         for bad in [["--threads", "0"], ["--request-timeout", "0"], ["--api-key", ""], ["--listen", "here"]] {
             assert!(parse(&bad).unwrap_err().contains(bad[0]), "{bad:?}");

@@ -5,10 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use crate::{
-    Error, Result,
-    memory::{self, MEMORY_BYTES_MIN},
-};
+use crate::{Result, memory, pool};
 
 /// Options of compacting, under the flags' names with `_` for `-` in an event.
 #[derive(Clone, Debug, Deserialize, clap::Args)]
@@ -72,20 +69,14 @@ impl CompactOptions {
     /// The memory bound.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when it is less than [`MEMORY_BYTES_MIN`].
+    /// As [`memory::bound`].
     pub(super) fn memory_bytes(&self) -> Result<u64> {
-        match self.memory {
-            None => Ok(memory::default_bytes()),
-            Some(ByteSize(bytes)) if bytes >= MEMORY_BYTES_MIN => Ok(bytes),
-            Some(bytes) => {
-                Err(Error::invalid("memory", format!("{bytes} is too little, at least {}", ByteSize(MEMORY_BYTES_MIN))))
-            }
-        }
+        memory::bound(self.memory)
     }
 
     /// Threads that build: as asked, else one for every core.
     pub(super) fn threads(&self) -> usize {
-        self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+        pool::threads(self.threads)
     }
 
     /// Whether a tail is worth a fold, as far as that does not depend on its age.

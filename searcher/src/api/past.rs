@@ -1,6 +1,5 @@
 //! `as_of`: which past a read is of, in the URL or in a query's `params`.
 
-use cairn_model::CollectionName;
 use cairn_storage::AsOf;
 
 use crate::{
@@ -20,7 +19,8 @@ pub fn parse_past(field: &str, text: &str) -> Result<AsOf> {
 ///
 /// # Errors
 /// When they do not agree: an answer is of one version.
-pub fn view(collection: CollectionName, url: Option<AsOf>, queries: &[Option<AsOf>]) -> Result<View> {
+pub fn agreed(url: View, queries: &[Option<AsOf>]) -> Result<View> {
+    let View { collection, as_of: url } = url;
     let mut all = queries.iter().map(|query| query.as_ref().or(url.as_ref()));
     let as_of = all.next().unwrap_or(url.as_ref());
     if url.as_ref().is_some_and(|url| as_of != Some(url)) || all.any(|other| other != as_of) {
@@ -31,13 +31,15 @@ pub fn view(collection: CollectionName, url: Option<AsOf>, queries: &[Option<AsO
 
 #[cfg(test)]
 mod tests {
+    use cairn_model::CollectionName;
+
     use super::*;
 
     #[test]
     fn a_request_reads_one_version() {
         let past = |id: &str| Some(AsOf::Generation(id.to_owned()));
         let of = |url: Option<AsOf>, queries: &[Option<AsOf>]| {
-            view(CollectionName::parse("c").unwrap(), url, queries)
+            agreed(View { collection: CollectionName::parse("c").unwrap(), as_of: url }, queries)
                 .map(|view| view.as_of)
                 .map_err(|error| error.to_string())
         };

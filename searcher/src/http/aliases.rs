@@ -1,7 +1,7 @@
 //! Endpoints about aliases.
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use cairn_model::CollectionName;
@@ -9,12 +9,10 @@ use cairn_model::CollectionName;
 use super::{
     Shared,
     answer::{Started, answer},
+    parameters::Named,
 };
 use crate::{
-    api::{
-        aliases::{AliasesResult, ChangeAliases},
-        collection_name,
-    },
+    api::aliases::{AliasesResult, ChangeAliases},
     error::Result,
 };
 
@@ -31,8 +29,8 @@ pub(super) async fn all(app: Shared, started: Started) -> Result<Response> {
 }
 
 /// `GET /collections/{collection_name}/aliases`
-pub(super) async fn of_collection(app: Shared, started: Started, Path(name): Path<String>) -> Result<Response> {
-    list(app, started, Some(collection_name(&name)?)).await
+pub(super) async fn of_collection(app: Shared, started: Started, Named(name): Named) -> Result<Response> {
+    list(app, started, Some(name)).await
 }
 
 async fn list(State(app): Shared, started: Started, of: Option<CollectionName>) -> Result<Response> {

@@ -1,20 +1,15 @@
 //! Endpoints about how a collection is spread and kept in order: as a server without peers answers them.
 
-use axum::{
-    extract::{Path, State},
-    http::Uri,
-    response::Response,
-};
+use axum::{extract::State, http::Uri, response::Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Shared,
     answer::{Started, answer},
-    parameters::parameters,
+    parameters::{Named, parameters},
 };
 use crate::{
-    api::collection_name,
     error::{Error, Result},
     request::View,
 };
@@ -25,9 +20,9 @@ pub(super) async fn status(started: Started) -> Result<Response> {
 }
 
 /// `GET /collections/{collection_name}/cluster`: every shard is as near to one process as to another, and so all are its own.
-pub(super) async fn of_collection(State(app): Shared, started: Started, Path(name): Path<String>) -> Result<Response> {
+pub(super) async fn of_collection(State(app): Shared, started: Started, Named(name): Named) -> Result<Response> {
     let searcher = &app.searcher;
-    let view = View::from(collection_name(&name)?);
+    let view = View::from(name);
     let count = |view: View| async move { searcher.points_by_shard(&view).await };
     let (counts, usage) = searcher.by_name(&view, count).await?;
     let shard = |(shard, points): (usize, &u64)| json!({"shard_id": shard, "points_count": points, "state": "Active"});
@@ -64,12 +59,12 @@ struct Shown {
 pub(super) async fn optimizations(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
+    Named(name): Named,
     uri: Uri,
 ) -> Result<Response> {
     let Shown { with, .. } = parameters(&uri)?;
     let searcher = &app.searcher;
-    let view = View::from(collection_name(&name)?);
+    let view = View::from(name);
     let open = |view: View| async move { searcher.collection(&view).await };
     let (seen, usage) = searcher.by_name(&view, open).await?;
     let waiting = || seen.fresh().filter(|fresh| !fresh.is_empty());

@@ -12,17 +12,15 @@ use serde_json::json;
 use super::{
     App, Shared,
     answer::{Started, answer},
-    parameters::Past,
+    parameters::{Named, Viewed},
     update::Writing,
 };
 use crate::{
     api::{
         amendment::{CreateIndex, UpdateCollection},
         collection::CreateCollection,
-        collection_name,
         editions::{AddVector, remove_vector as remove_vector_name},
         info::collection_info,
-        past::view,
         payload_path,
         update::UpdateBody,
     },
@@ -45,13 +43,7 @@ async fn open(app: &App, view: &View) -> Result<(Arc<Seen>, Usage)> {
 }
 
 /// `GET /collections/{collection_name}`
-pub(super) async fn info(
-    State(app): Shared,
-    started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
-) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
+pub(super) async fn info(State(app): Shared, started: Started, Viewed(view): Viewed) -> Result<Response> {
     let (collection, usage) = open(&app, &view).await?;
     let points = if collection.has_writes() {
         let searcher = &app.searcher;
@@ -63,13 +55,7 @@ pub(super) async fn info(
 }
 
 /// `GET /collections/{collection_name}/exists`
-pub(super) async fn exists(
-    State(app): Shared,
-    started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
-) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
+pub(super) async fn exists(State(app): Shared, started: Started, Viewed(view): Viewed) -> Result<Response> {
     let (exists, usage) = match open(&app, &view).await {
         Ok((_, usage)) => (true, Some(usage)),
         Err(Error::NoCollection(_) | Error::NoPast(_)) => (false, None),
@@ -82,10 +68,9 @@ pub(super) async fn exists(
 pub(super) async fn create(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
+    Named(name): Named,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let schema = app.body(request, CreateCollection::check).await?;
     let usage = app.searcher.create(&name, &schema).await?;
     answer(true, started, Some(usage))
@@ -95,10 +80,9 @@ pub(super) async fn create(
 pub(super) async fn update(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
+    Named(name): Named,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let change = app.body(request, UpdateCollection::check).await?;
     let usage = app.searcher.amend(&name, |schema| change.apply(schema)).await?;
     answer(true, started, Some(usage))
@@ -108,11 +92,10 @@ pub(super) async fn update(
 pub(super) async fn create_index(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
     _: Writing,
+    Named(name): Named,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (field, index) = app.body(request, CreateIndex::check).await?;
     let declare = |schema: &mut CollectionSchema| {
         schema.payload_indexes.insert(field.clone(), index.clone());
@@ -126,10 +109,10 @@ pub(super) async fn create_index(
 pub(super) async fn delete_index(
     State(app): Shared,
     started: Started,
-    Path((name, field)): Path<(String, String)>,
     _: Writing,
+    Named(name): Named,
+    Path((_, field)): Path<(String, String)>,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let field = payload_path(&field)?.to_string();
     let withdraw = |schema: &mut CollectionSchema| {
         schema.payload_indexes.remove(&field);
@@ -143,11 +126,11 @@ pub(super) async fn delete_index(
 pub(super) async fn add_vector(
     State(app): Shared,
     started: Started,
-    Path((name, vector)): Path<(String, String)>,
     _: Writing,
+    Named(name): Named,
+    Path((_, vector)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let params = app.body(request, Ok::<AddVector, Error>).await?;
     let usage = app.searcher.amend_vectors(&name, |schema| params.apply(&vector, schema)).await?;
     answer(UpdateBody::from(DECLARED), started, Some(usage))
@@ -157,10 +140,10 @@ pub(super) async fn add_vector(
 pub(super) async fn remove_vector(
     State(app): Shared,
     started: Started,
-    Path((name, vector)): Path<(String, String)>,
     _: Writing,
+    Named(name): Named,
+    Path((_, vector)): Path<(String, String)>,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let usage = app.searcher.amend_vectors(&name, |schema| remove_vector_name(schema, &vector)).await?;
     answer(UpdateBody::from(DECLARED), started, Some(usage))
 }
@@ -169,7 +152,7 @@ pub(super) async fn remove_vector(
 const DECLARED: UpdateResult = UpdateResult { operation_id: None, status: UpdateStatus::Completed };
 
 /// `DELETE /collections/{collection_name}`
-pub(super) async fn delete(State(app): Shared, started: Started, Path(name): Path<String>) -> Result<Response> {
-    let (deleted, usage) = app.searcher.delete(&collection_name(&name)?).await?;
+pub(super) async fn delete(State(app): Shared, started: Started, Named(name): Named) -> Result<Response> {
+    let (deleted, usage) = app.searcher.delete(&name).await?;
     answer(deleted, started, Some(usage))
 }

@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod cluster;
 mod collections;
+mod cors;
 mod guard;
 mod internal;
 mod parameters;
@@ -64,7 +65,7 @@ pub fn router(searcher: Arc<Searcher>, settings: HttpSettings) -> Router {
         router = router.merge(collections_routes());
     }
     // The first layer is the innermost.
-    router
+    router = router
         .fallback(|request: Request| async move {
             answer::failure(404, format!("Not found: no endpoint {} {}", request.method(), request.uri().path()))
         })
@@ -76,9 +77,11 @@ pub fn router(searcher: Arc<Searcher>, settings: HttpSettings) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::check))
         .layer(CatchPanicLayer::custom(|panic| {
             answer::error(&Error::Internal(crate::workers::panic_text(&panic).into()))
-        }))
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::measure))
-        .with_state(app)
+        }));
+    if !app.settings.no_cors {
+        router = router.layer(cors::anyone());
+    }
+    router.layer(middleware::from_fn_with_state(Arc::clone(&app), guard::measure)).with_state(app)
 }
 
 /// What Qdrant's clients call.

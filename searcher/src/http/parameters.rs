@@ -1,18 +1,19 @@
-//! Parameters of the URL.
+//! Parameters of the URL: in its path and behind it.
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::{FromRequestParts, Path, Query},
     http::{Uri, request::Parts},
 };
-use cairn_storage::AsOf;
+use cairn_model::CollectionName;
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned},
 };
 
 use crate::{
-    api::past::parse_past,
+    api::{collection_name, past::parse_past},
     error::{Error, Result},
+    request::View,
 };
 
 /// All parameters of a URL; those that `T` does not have are ignored, as Qdrant ignores them.
@@ -46,15 +47,46 @@ impl<'de> Deserialize<'de> for Consistency {
     }
 }
 
-/// The past that the URL of a read names.
-#[derive(Debug)]
-pub(super) struct Past(pub(super) Option<AsOf>);
+/// A path with a collection in it, whatever else it names.
+#[derive(Deserialize)]
+struct InPath {
+    collection_name: String,
+}
 
-impl<S: Sync> FromRequestParts<S> for Past {
+impl InPath {
+    async fn read<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(path)| path).map_err(|_| Error::Invalid("the request's path cannot be read".into()))
+    }
+
+    fn name(&self) -> Result<CollectionName> {
+        collection_name(&self.collection_name)
+    }
+}
+
+/// The collection that a path names.
+#[derive(Debug)]
+pub(super) struct Named(pub(super) CollectionName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        InPath::read(parts, state).await?.name().map(Self)
+    }
+}
+
+/// What the URL of a read names: a collection, and the past that is meant.
+#[derive(Debug)]
+pub(super) struct Viewed(pub(super) View);
+
+impl<S: Send + Sync> FromRequestParts<S> for Viewed {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let path = InPath::read(parts, state).await?;
         let Reading { as_of, .. } = parameters(&parts.uri)?;
-        Ok(Self(as_of.map(|text| parse_past("as_of", &text)).transpose()?))
+        let as_of = as_of.map(|text| parse_past("as_of", &text)).transpose()?;
+        Ok(Self(View { collection: path.name()?, as_of }))
     }
 }

@@ -8,13 +8,11 @@ use axum::{
 use super::{
     Shared,
     answer::{Started, answer},
-    parameters::Past,
+    parameters::Viewed,
 };
 use crate::{
     api::{
-        collection_name,
         facet::{FacetRequest, FacetResult},
-        past::view,
         point_id,
         points::{CountRequest, CountResult, Listing, PointRequest, RecordBody, ScrollRequest, ScrollResult},
     },
@@ -27,11 +25,9 @@ use crate::{
 pub(super) async fn retrieve(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(view): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
     let asked = app.body(request, PointRequest::check).await?;
     let (asked, searcher) = (&asked, &app.searcher);
     let retrieve = |view: View| async move {
@@ -49,10 +45,10 @@ pub(super) async fn retrieve(
 pub(super) async fn point(
     State(app): Shared,
     started: Started,
-    Path((name, id)): Path<(String, String)>,
-    Past(past): Past,
+    Viewed(view): Viewed,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<Response> {
-    let (view, id) = (view(collection_name(&name)?, past, &[])?, point_id(&id)?);
+    let id = point_id(&id)?;
     let searcher = &app.searcher;
     let retrieve =
         |view: View| async move { searcher.retrieve(&view, vec![id], PayloadSelector::All, VectorSelector::All).await };
@@ -65,11 +61,9 @@ pub(super) async fn point(
 pub(super) async fn scroll(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(view): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
     let asked = app.body(request, ScrollRequest::check).await?;
     let searcher = &app.searcher;
     let asked = match &asked {
@@ -98,11 +92,9 @@ pub(super) async fn scroll(
 pub(super) async fn count(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(view): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
     let filter = app.body(request, CountRequest::check).await?;
     let (filter, searcher) = (&filter, &app.searcher);
     let count = |view: View| async move { searcher.count(&view, filter.clone()).await };
@@ -114,11 +106,9 @@ pub(super) async fn count(
 pub(super) async fn facet(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(view): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let view = view(collection_name(&name)?, past, &[])?;
     let asked = app.body(request, FacetRequest::check).await?;
     let (asked, searcher) = (&asked, &app.searcher);
     let facet = |view: View| async move { searcher.facet(&view, asked.clone()).await };

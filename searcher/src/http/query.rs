@@ -1,7 +1,7 @@
 //! Endpoints that search.
 
 use axum::{
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use cairn_model::Usage;
@@ -9,12 +9,11 @@ use cairn_model::Usage;
 use super::{
     App, Shared,
     answer::{Started, answer},
-    parameters::Past,
+    parameters::Viewed,
 };
 use crate::{
     api::{
-        collection_name,
-        past::view,
+        past::agreed,
         points::ScoredPointBody,
         query::{ExplainResult, QueryBatch, QueryRequest, QueryResult, SearchBatch, SearchRequest},
     },
@@ -40,14 +39,12 @@ async fn all(app: &App, view: &View, asked: &[request::Request]) -> Result<(Vec<
 pub(super) async fn query(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(url): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (asked, view, explain) = app
         .body(request, |asked: QueryRequest| {
-            let (view, explain) = (view(name, past, &[asked.past("")?])?, asked.explain);
+            let (view, explain) = (agreed(url, &[asked.past("")?])?, asked.explain);
             asked.check("").map(|asked| (asked, view, explain))
         })
         .await?;
@@ -65,14 +62,12 @@ pub(super) async fn query(
 pub(super) async fn query_batch(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(url): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (asked, view) = app
         .body(request, |asked: QueryBatch| {
-            let view = view(name, past, &asked.pasts()?)?;
+            let view = agreed(url, &asked.pasts()?)?;
             asked.check().map(|asked| (asked, view))
         })
         .await?;
@@ -88,14 +83,12 @@ pub(super) async fn query_batch(
 pub(super) async fn search(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(url): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (asked, view) = app
         .body(request, |asked: SearchRequest| {
-            let view = view(name, past, &[asked.past("")?])?;
+            let view = agreed(url, &[asked.past("")?])?;
             asked.check("").map(|asked| (asked, view))
         })
         .await?;
@@ -107,14 +100,12 @@ pub(super) async fn search(
 pub(super) async fn search_batch(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
-    Past(past): Past,
+    Viewed(url): Viewed,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (asked, view) = app
         .body(request, |asked: SearchBatch| {
-            let view = view(name, past, &asked.pasts()?)?;
+            let view = agreed(url, &asked.pasts()?)?;
             asked.check().map(|asked| (asked, view))
         })
         .await?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Path, Request, State},
+    extract::{FromRequestParts, Request, State},
     http::request::Parts,
     response::Response,
     routing::{MethodFilter, MethodRouter, on, post},
@@ -15,11 +15,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     App, Shared,
     answer::{Started, answer},
-    parameters::parameters,
+    parameters::{Named, parameters},
 };
 use crate::{
     api::{
-        collection_name,
         route::POINTS,
         update::{
             DeletePayload, DeleteVectors, PointsSelector, SetPayload, UpdateBatch, UpdateBody, UpdateVectors,
@@ -83,10 +82,9 @@ fn update<T: DeserializeOwned + 'static>(
 ) -> MethodRouter<Arc<App>> {
     let handler = move |State(app): Shared,
                         started: Started,
-                        Path(name): Path<String>,
                         Writing(params): Writing,
+                        Named(name): Named,
                         request: Request| async move {
-        let name = collection_name(&name)?;
         let operations = app.body(request, operations).await?;
         let (result, usage) = app.searcher.update(&name, operations, params).await?;
         answer(UpdateBody::from(result), started, Some(usage))
@@ -98,11 +96,10 @@ fn update<T: DeserializeOwned + 'static>(
 async fn batch(
     State(app): Shared,
     started: Started,
-    Path(name): Path<String>,
     Writing(params): Writing,
+    Named(name): Named,
     request: Request,
 ) -> Result<Response> {
-    let name = collection_name(&name)?;
     let (operations, asked) = app.body(request, UpdateBatch::operations).await?;
     if operations.is_empty() {
         return answer::<[UpdateBody; 0]>([], started, None);

@@ -7,7 +7,7 @@ use std::{
 
 use cairn_engine::payload;
 use cairn_model::{
-    Change, Filter, FilterText, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits::IDS_MAX,
+    Change, Filter, Operation, Payload, Point, PointId, Selection, UpdateMode, Vectors, limits::IDS_MAX,
 };
 
 use super::{
@@ -58,7 +58,7 @@ impl State<'_> {
                 Ok(())
             }
             Operation::Delete(Selection::Filter(filter)) => {
-                for id in self.matching(filter.filter(), false).await? {
+                for id in self.matching(filter, false).await? {
                     self.set(id, None);
                 }
                 Ok(())
@@ -88,7 +88,7 @@ impl State<'_> {
         }
     }
 
-    async fn upsert(&mut self, points: &[Point], mode: UpdateMode, filter: Option<&FilterText>) -> Result<()> {
+    async fn upsert(&mut self, points: &[Point], mode: UpdateMode, filter: Option<&Filter>) -> Result<()> {
         if mode != UpdateMode::Upsert || filter.is_some() {
             self.look_at(points.iter().map(|point| point.id)).await?;
         }
@@ -96,7 +96,7 @@ impl State<'_> {
             let there = self.known.get(&point.id).and_then(Option::as_ref);
             let is_written = match (mode, there) {
                 (UpdateMode::InsertOnly, Some(_)) | (UpdateMode::UpdateOnly, None) => false,
-                (_, Some(there)) => filter.is_none_or(|filter| is_match(&self.at.settled(filter.filter()), there)),
+                (_, Some(there)) => filter.is_none_or(|filter| is_match(&self.at.settled(filter), there)),
                 (_, None) => true,
             };
             if is_written {
@@ -106,11 +106,11 @@ impl State<'_> {
         Ok(())
     }
 
-    async fn update_vectors(&mut self, points: &[(PointId, Vectors)], filter: Option<&FilterText>) -> Result<()> {
+    async fn update_vectors(&mut self, points: &[(PointId, Vectors)], filter: Option<&Filter>) -> Result<()> {
         self.look_at(points.iter().map(|(id, _)| *id)).await?;
         for (id, vectors) in points {
             let point = self.known.get(id).cloned().flatten().ok_or(Error::NoPoint(*id))?;
-            if filter.is_none_or(|filter| is_match(&self.at.settled(filter.filter()), &point)) {
+            if filter.is_none_or(|filter| is_match(&self.at.settled(filter), &point)) {
                 let mut point = point;
                 point.vectors.extend(vectors.iter().map(|(name, vector)| (name.clone(), vector.clone())));
                 self.set(*id, Some(point));
@@ -126,7 +126,7 @@ impl State<'_> {
                 self.look_at(ids.iter().copied()).await?;
                 ids.clone()
             }
-            Selection::Filter(filter) => self.matching(filter.filter(), true).await?,
+            Selection::Filter(filter) => self.matching(filter, true).await?,
         };
         for id in ids {
             let mut point = self.known.get(&id).cloned().flatten().ok_or(Error::NoPoint(id))?;

@@ -32,7 +32,7 @@ use std::{
     sync::Arc,
 };
 
-use cairn_model::{Filter, PointId, SegmentPlan, Usage};
+use cairn_model::{Datatype, Filter, PointId, SegmentPlan, Usage};
 use cairn_storage::{Collection, SegmentEntry};
 
 use self::{
@@ -42,7 +42,7 @@ use self::{
     using::searched,
 };
 use crate::{
-    check::dimension,
+    check::{cast, dimension},
     error::{Error, Result, no_vector},
     leaf::Selectors,
     live::Seen,
@@ -150,15 +150,15 @@ impl Searcher {
         }
         let call = self.call();
         let requests: Arc<[Request]> = requests.into();
-        let asked = Arc::clone(&requests);
-        let work = &Arc::new(move |job: &Job, stop: &Stop| job.answers(&asked, stop));
         let (call, requests) = (&call, &requests);
         let answering = self.freshly(call, view, move |seen| async move {
-            requests.iter().try_for_each(|request| check_request(&seen, request))?;
-            let wants = Wants { shards: choice::shards(&seen, requests)?, ..Wants::of_queries(requests) };
+            let requests = checked(&seen, requests)?;
+            let wants = Wants { shards: choice::shards(&seen, &requests)?, ..Wants::of_queries(&requests) };
+            let asked = Arc::clone(&requests);
+            let work = &Arc::new(move |job: &Job, stop: &Stop| job.answers(&asked, stop));
             match self.together(call, &seen, &wants, work).await? {
                 Together::Answer(answers) => Ok(answers),
-                Together::Parted(whole) => self.parts_answer(call, &Parts::Groups(whole), &seen, requests).await,
+                Together::Parted(whole) => self.parts_answer(call, &Parts::Groups(whole), &seen, &requests).await,
             }
         });
         let (answers, usage) = answering.await?;
@@ -173,9 +173,8 @@ impl Searcher {
     pub async fn explain(&self, view: &View, request: &Request) -> Result<(Estimate, Usage)> {
         let call = self.call();
         let collection = self.snapshots.fresh(&call.catalog, view, false).await?;
-        check_request(&collection, request)?;
-        let requests = std::slice::from_ref(request);
-        let wants = Wants { shards: choice::shards(&collection, requests)?, ..Wants::of_queries(requests) };
+        let requests = checked(&collection, &[request.clone()].into())?;
+        let wants = Wants { shards: choice::shards(&collection, &requests)?, ..Wants::of_queries(&requests) };
         let estimate = self.estimate(&call, &collection, &wants).await?;
         Ok((estimate, call.usage()))
     }
@@ -285,6 +284,27 @@ impl Searcher {
         let join = |parts: Vec<Vec<PointId>>| parts.concat();
         self.answer_from(call, seen, &move |_: &_| Ok(wants.clone()), &work, &join).await
     }
+}
+
+/// Requests that the schema allows, with the vectors that are searched for: near bytes that is one of bytes, as in Qdrant, for whoever looks at it,
+/// be it codes, originals or regions.
+fn checked(collection: &Collection, requests: &Arc<[Request]>) -> Result<Arc<[Request]>> {
+    requests.iter().try_for_each(|request| check_request(collection, request))?;
+    let datatype = |request: &Request| match &request.query {
+        Query::Vector(_) => searched(&collection.doc.schema, request.using.as_deref()).map(|params| params.datatype),
+        Query::Point(_) | Query::All | Query::Order(_) => Ok(Datatype::Float32),
+    };
+    let datatypes: Vec<Datatype> = requests.iter().map(datatype).collect::<Result<_>>()?;
+    if datatypes.iter().all(|datatype| *datatype != Datatype::Uint8) {
+        return Ok(Arc::clone(requests));
+    }
+    let mut requests = requests.to_vec();
+    for (request, datatype) in requests.iter_mut().zip(datatypes) {
+        if let Query::Vector(vector) = &mut request.query {
+            cast(datatype, vector);
+        }
+    }
+    Ok(requests.into())
 }
 
 fn check_request(collection: &Collection, request: &Request) -> Result<()> {

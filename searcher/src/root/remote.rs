@@ -12,7 +12,7 @@ use cairn_engine::merge;
 use cairn_model::{Distance, PointId, Usage, VectorQuery};
 
 use super::{
-    Job, Shards, Wants, check_request,
+    Job, Shards, Wants, checked,
     choice::{self, Choice},
     groups::Together,
     job,
@@ -38,7 +38,7 @@ impl Searcher {
         let call = self.call();
         let (call, requests): (_, &Arc<[Request]>) = (&call, &requests.into());
         self.freshly(call, view, move |seen| async move {
-            requests.iter().try_for_each(|request| check_request(&seen, request))?;
+            let requests = &checked(&seen, requests)?;
             let wants = Wants { shards: choice::shards(&seen, requests)?, ..Wants::of_queries(requests) };
             self.within_cost(call, &seen, &wants).await?;
             let (answers, mut usage) = self.parts_answer(call, &Parts::Leaves(fanout), &seen, requests).await?;

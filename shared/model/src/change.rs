@@ -80,13 +80,13 @@ impl TryFrom<Operation> for Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FilterText, Payload};
+    use crate::{Filter, Payload};
 
     #[test]
     fn operations_are_changes_that_do_not_depend_on_what_is_there() {
         let id = PointId::Num(7);
         let points = || vec![Point { id, vectors: [].into(), payload: Payload::default() }];
-        let all = || FilterText::parse("{}").unwrap();
+        let all = Filter::default;
         let upsert = |mode, filter| Operation::Upsert { points: points(), mode, filter };
         for (operation, change) in [
             (upsert(UpdateMode::Upsert, None), Some(Change::Put(points()))),

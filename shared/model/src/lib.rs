@@ -34,7 +34,7 @@ pub use filter::{
 };
 pub use id::{ParseIdError, PointId};
 pub use name::{CollectionName, NameError};
-pub use operation::{FilterText, Operation, OperationError, Point, Selection, UpdateMode, Vector, Vectors};
+pub use operation::{Operation, OperationError, Point, Selection, UpdateMode, Vector, Vectors};
 pub use order::{Order, OrderPlace, OrderValue};
 pub use path::{Path, PathError, Step};
 pub use payload::{Payload, is_shallow};

@@ -66,8 +66,6 @@ pub const MULTI_VALUES_MAX: usize = 1 << 20;
 pub const SPARSE_VALUES_MAX: usize = 1 << 20;
 /// Operations of one write.
 pub const OPERATIONS_MAX: usize = 1_000;
-/// Bytes of one filter as JSON, in a write.
-pub const FILTER_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one write to one shard, encoded: the largest request body twice, as JSON has at least two bytes for a value of four.
 pub const LOG_PART_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Bytes of all writes that share a log object, before compression.

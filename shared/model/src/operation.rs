@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Filter, FilterError, Path, Payload, PointId,
+    Filter, Path, Payload, PointId,
     limits::{DIM_MAX, IDS_MAX, MULTI_VALUES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, SPARSE_VALUES_MAX, VECTORS_MAX},
 };
 
@@ -54,21 +54,13 @@ pub enum UpdateMode {
     UpdateOnly,
 }
 
-/// A filter together with the JSON that it was read from: what is stored is the JSON, so that storing a filter needs no format
-/// beside Qdrant's own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FilterText {
-    text: String,
-    filter: Filter,
-}
-
 /// The points that an operation is about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Selection {
     /// These, as far as they exist.
     Ids(Vec<PointId>),
     /// All that match.
-    Filter(FilterText),
+    Filter(Filter),
 }
 
 /// One update operation.
@@ -81,7 +73,7 @@ pub enum Operation {
         /// Which of them are written.
         mode: UpdateMode,
         /// Existing points are only replaced if they match.
-        filter: Option<FilterText>,
+        filter: Option<Filter>,
     },
     /// Removes points.
     Delete(Selection),
@@ -117,7 +109,7 @@ pub enum Operation {
         /// The points that change, each with its new vectors.
         points: Vec<(PointId, Vectors)>,
         /// Only points that match change.
-        filter: Option<FilterText>,
+        filter: Option<Filter>,
     },
     /// Removes vectors.
     DeleteVectors {
@@ -146,32 +138,6 @@ fn check(holds: bool, at: impl FnOnce() -> String, why: impl FnOnce() -> String)
 
 pub(crate) fn at_most(count: usize, limit: usize, at: impl FnOnce() -> String, what: &str) -> Check {
     check(count <= limit, at, || format!("{count} {what} are given, at most {limit} are allowed"))
-}
-
-impl FilterText {
-    /// Reads a filter in Qdrant's JSON form, and keeps the text.
-    ///
-    /// # Errors
-    /// Names the field at fault.
-    pub fn parse(text: impl Into<String>) -> Result<Self, FilterError> {
-        let text = text.into();
-        let json = serde_json::from_str(&text)
-            .map_err(|error| FilterError { at: "filter".to_owned(), why: error.to_string() })?;
-        let filter = Filter::from_json(&json)?;
-        Ok(Self { text, filter })
-    }
-
-    /// The JSON.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// What it means.
-    #[must_use]
-    pub const fn filter(&self) -> &Filter {
-        &self.filter
-    }
 }
 
 impl Vector {
@@ -316,13 +282,5 @@ mod tests {
         assert!(error.why.contains("path"), "{error}");
         let keys = vec![Path::key("a.b"), Path::parse("a[].b").unwrap()];
         assert_eq!(Operation::DeletePayload { selection: Selection::Ids(vec![]), keys }.validate(), Ok(()));
-    }
-
-    #[test]
-    fn filters_keep_their_text() {
-        let text = r#"{"must":[{"key":"a","match":{"value":1}}]}"#;
-        let filter = FilterText::parse(text).unwrap();
-        assert_eq!((filter.text(), filter.filter().must.len()), (text, 1));
-        assert!(FilterText::parse("{").is_err() && FilterText::parse(r#"{"musst":[]}"#).is_err());
     }
 }

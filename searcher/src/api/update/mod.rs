@@ -6,13 +6,14 @@ mod points;
 mod selection;
 mod vector;
 
-use cairn_model::{Operation, Path, Payload, PointId, Selection, limits::OPERATIONS_MAX};
+use cairn_model::{Filter, Operation, Path, Payload, PointId, Selection, limits::OPERATIONS_MAX};
 use serde::{Deserialize, Serialize};
 
 pub use points::{Columns, ModeInput, PointInput, UpsertRequest};
-pub use selection::{FilterInput, PointsSelector};
+pub use selection::PointsSelector;
 pub use vector::{PointVector, PointVectors, VectorColumns};
 
+use self::selection::checked;
 use crate::{
     error::{Error, Result},
     update::{UpdateResult, UpdateStatus},
@@ -28,7 +29,7 @@ pub struct SetPayload {
     /// Of these points.
     pub points: Option<Vec<PointId>>,
     /// Of all that match.
-    pub filter: Option<FilterInput>,
+    pub filter: Option<Filter>,
 }
 
 /// Body of `points/payload/delete`.
@@ -39,7 +40,7 @@ pub struct DeletePayload {
     /// Of these points.
     pub points: Option<Vec<PointId>>,
     /// Of all that match.
-    pub filter: Option<FilterInput>,
+    pub filter: Option<Filter>,
 }
 
 /// Body of `PUT points/vectors`.
@@ -48,7 +49,7 @@ pub struct UpdateVectors {
     /// Points, each with the vectors that change.
     pub points: Vec<VectorsOfPoint>,
     /// Only points that match change.
-    pub update_filter: Option<FilterInput>,
+    pub update_filter: Option<Filter>,
 }
 
 /// New vectors of one point.
@@ -69,7 +70,7 @@ pub struct DeleteVectors {
     /// Of these points.
     pub points: Option<Vec<PointId>>,
     /// Of all that match.
-    pub filter: Option<FilterInput>,
+    pub filter: Option<Filter>,
 }
 
 /// Body of `points/batch`.
@@ -95,7 +96,7 @@ pub struct BatchOperation {
 /// What a request comes to: at least one operation.
 type Operations = Vec<Operation>;
 
-fn select(points: Option<Vec<PointId>>, filter: Option<FilterInput>) -> Result<Selection> {
+fn select(points: Option<Vec<PointId>>, filter: Option<Filter>) -> Result<Selection> {
     PointsSelector { points, filter }.check()
 }
 
@@ -177,13 +178,13 @@ impl UpdateVectors {
     /// As one operation.
     ///
     /// # Errors
-    /// For no points, or as [`FilterInput::check`].
+    /// For no points, or a filter that says nothing somewhere.
     pub fn operations(self) -> Result<Operations> {
         if self.points.is_empty() {
             return Err(Error::body("points", "must specify points to update"));
         }
         let points = self.points.into_iter().map(|point| (point.id, point.vector.0)).collect();
-        let filter = self.update_filter.map(|filter| filter.check("update_filter")).transpose()?;
+        let filter = self.update_filter.map(|filter| checked(filter, "update_filter")).transpose()?;
         Ok(vec![Operation::UpdateVectors { points, filter }])
     }
 }
@@ -199,7 +200,7 @@ impl DeleteVectors {
         }
         let names = self.vector;
         let of = |selection| some(Operation::DeleteVectors { selection, names: names.clone() });
-        let filtered = self.filter.map(|filter| of(Selection::Filter(filter.check("filter")?))).transpose()?;
+        let filtered = self.filter.map(|filter| of(Selection::Filter(checked(filter, "filter")?))).transpose()?;
         let listed = self.points.map(|ids| of(Selection::Ids(ids))).transpose()?;
         let operations: Operations = filtered.into_iter().chain(listed).collect();
         if operations.is_empty() {

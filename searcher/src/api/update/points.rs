@@ -1,10 +1,10 @@
 //! Points that are written whole: as a list, or as columns.
 
-use cairn_model::{Operation, Payload, Point, PointId, UpdateMode, Vectors};
+use cairn_model::{Filter, Operation, Payload, Point, PointId, UpdateMode, Vectors};
 use serde::Deserialize;
 
 use super::{
-    selection::FilterInput,
+    selection::checked,
     vector::{PointVectors, VectorColumns},
 };
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ pub struct UpsertRequest {
     /// In columns.
     pub batch: Option<Columns>,
     /// Existing points are only replaced if they match.
-    pub update_filter: Option<FilterInput>,
+    pub update_filter: Option<Filter>,
     /// Which points are written.
     pub update_mode: Option<ModeInput>,
 }
@@ -70,7 +70,7 @@ impl UpsertRequest {
     /// Checks and converts.
     ///
     /// # Errors
-    /// When there is nothing to write, columns have different lengths, or as [`FilterInput::check`].
+    /// When there is nothing to write, columns have different lengths, or a filter says nothing somewhere.
     pub fn check(self) -> Result<Operation> {
         let points = match (self.points, self.batch) {
             (Some(points), None) => points.into_iter().map(PointInput::point).collect(),
@@ -81,7 +81,7 @@ impl UpsertRequest {
         Ok(Operation::Upsert {
             points,
             mode: self.update_mode.map(Into::into).unwrap_or_default(),
-            filter: self.update_filter.map(|filter| filter.check("update_filter")).transpose()?,
+            filter: self.update_filter.map(|filter| checked(filter, "update_filter")).transpose()?,
         })
     }
 }

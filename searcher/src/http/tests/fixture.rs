@@ -61,6 +61,7 @@ pub(super) fn http_settings() -> HttpSettings {
         request_timeout: 60,
         max_body: ByteSize(1 << 20),
         max_requests: 64,
+        no_cors: false,
     }
 }
 

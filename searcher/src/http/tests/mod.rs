@@ -4,6 +4,7 @@ mod aliases;
 mod answers;
 mod bad_input;
 mod cluster;
+mod cors;
 mod editions;
 mod fixture;
 mod listing;

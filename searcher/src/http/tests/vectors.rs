@@ -1,8 +1,9 @@
 //! Points with any number of vectors, of all kinds: written, shown, and searched by those that can be.
 
+use cairn_model::{CollectionSchema, Datatype, Distance, Payload, PointId, VectorParams};
 use serde_json::{Value, json};
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, Point};
 
 const POINTS: &str = "/collections/c/points";
 
@@ -283,7 +284,11 @@ async fn vectors_that_do_not_fit_are_refused() {
         (json!({"rows": [1]}), 400, dimension(1)),
         (json!({"rows": []}), 400, dimension(0)),
         (json!({"rows": [[]]}), 400, dimension(0)),
-        (json!({"bytes": [1, 256]}), 400, "Wrong input: point 1: vector: element 1 is 256, not a uint8".to_owned()),
+        (
+            json!({"bytes": [1, 1e39]}),
+            400,
+            "Format error in JSON body: vector element 1e39 is not a finite 32-bit float".to_owned(),
+        ),
         (
             json!({"rows": [1, 1e5]}),
             400,
@@ -309,6 +314,54 @@ async fn vectors_that_do_not_fit_are_refused() {
     let ragged = json!({"points": [{"id": 1, "vector": {"rows": [[1, 2], [3]]}}]});
     let (status, message) = fixture.wrong("PUT", POINTS, ragged).await;
     assert!(status == 400 && message.contains("must have the same dimension"), "{message}");
+}
+
+#[tokio::test]
+async fn bytes_are_cast_as_they_are_written() {
+    let fixture = fixture().await;
+    let cast =
+        json!({"points": [{"id": 1, "vector": {"bytes": [1.9, -7]}}, {"id": 4, "vector": {"bytes": [0.2, 300]}}]});
+    for path in [POINTS.to_owned(), format!("{POINTS}/vectors")] {
+        fixture.done("PUT", &format!("{path}?wait=true"), cast.clone()).await;
+        let shown = fixture.shown(json!(["bytes"])).await;
+        let bytes = ["1", "4"].map(|id| shown[id]["bytes"].clone());
+        assert_eq!(bytes, [json!([1.0, 0.0]), json!([0.0, 255.0])], "{path}");
+    }
+    let columns = json!({"batch": {"ids": [1, 4], "vectors": {"bytes": [[255.9, 0.9], [256, -0.9]]}}});
+    fixture.done("PUT", &format!("{POINTS}?wait=true"), columns).await;
+    let shown = fixture.shown(json!(["bytes"])).await;
+    assert_eq!([&shown["1"]["bytes"], &shown["4"]["bytes"]], [&json!([255.0, 0.0]); 2]);
+}
+
+#[tokio::test]
+async fn what_is_searched_for_near_bytes_is_cast_too() {
+    let fixture = fixture().await;
+    let bytes = VectorParams { datatype: Datatype::Uint8, ..VectorParams::new(2, Distance::Dot) };
+    let stored = |(id, vector): (u64, [f32; 2])| Point {
+        id: PointId::Num(id),
+        vector: vector.to_vec(),
+        payload: Payload::default(),
+    };
+    let points = [(1, [0.0, 255.0]), (3, [1.0, 2.0])].map(stored);
+    fixture.publish("s", &CollectionSchema::single("bytes", bytes, 1), &points).await;
+    // The same points, in memory and in segments.
+    for collection in ["c", "s"] {
+        let path = format!("/collections/{collection}/points/query");
+        for (query, cast) in [([1.9, 2.5], [1, 2]), ([-3.0, 256.0], [0, 255]), ([0.999, 255.999], [0, 255])] {
+            let asked = |query: Value| json!({"query": query, "using": "bytes", "params": {"exact": true}});
+            let (one, wanted) = (asked(json!(query)), hits(&fixture.post(&path, asked(json!(cast))).await));
+            let [x, y] = cast.map(f64::from);
+            assert_eq!(wanted, [(1, 255.0 * y), (3, x + 2.0 * y)], "{collection} {cast:?}");
+            assert_eq!(hits(&fixture.post(&path, one.clone()).await), wanted, "{collection} {query:?}");
+            // Beside queries of other sorts, in their order.
+            let batch = json!({"searches": [{}, one, {"query": 3, "using": "bytes"}]});
+            let answers = fixture.post(&format!("{path}/batch"), batch).await;
+            assert_eq!(hits(&answers[1]), wanted, "{collection} {query:?}");
+            assert_eq!(hits(&answers[2]), [(1, 510.0)], "{collection}");
+        }
+    }
+    let other = fixture.nearest(json!({"query": [1.5, 2]})).await;
+    assert_eq!(other[0], (1, 0.5), "floats stay as they are");
 }
 
 #[tokio::test]
