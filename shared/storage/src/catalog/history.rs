@@ -213,6 +213,13 @@ impl Collection {
         (history, now_ms.max(self.doc.served_since_ms()))
     }
 
+    /// Whether a past is how its generation was left last. What its logs took after an earlier moment is behind that moment's end, and would come back as
+    /// soon as somebody folds past it.
+    fn left_as(&self, past: &CollectionDoc) -> bool {
+        let last = self.doc.history.iter().rev().find(|served| served.generation == past.generation);
+        last.is_none_or(|last| (&last.folded, &last.schema) == (&past.folded, &past.schema))
+    }
+
     /// What a rollback that names nothing goes back to: what was served before the served generation was for the first time.
     /// So two in a row go back by two, and never forth.
     #[must_use]
@@ -229,7 +236,8 @@ impl Catalog {
     /// unless that is the generation that is served: so a request that is repeated by accident does not go back twice.
     ///
     /// # Errors
-    /// `NotFound` when there is no such generation, or its objects are gone; `Invalid` when it is the served one; `Conflict` when
+    /// `NotFound` when there is no such generation, or its objects are gone; `Invalid` when it is the served one; `Unsupported` for a time after
+    /// which the generation that was served then took writes: its logs hold them; `Conflict` when
     /// `from` is not, or somebody else changes the collection meanwhile; `Unavailable`: then it may be done or not.
     pub async fn rollback(&self, name: &CollectionName, to: Option<&AsOf>, from: Option<&str>) -> Result<Collection> {
         self.store.require_safe().await?;
@@ -258,6 +266,12 @@ impl Catalog {
         if past.doc.generation == current.doc.generation {
             let why = format!("serves generation {} already", past.doc.generation);
             return Err(Error::new(ErrorKind::Invalid, what(), why));
+        }
+        if past.doc.live && !current.left_as(&past.doc) {
+            let id = &past.doc.generation;
+            let why =
+                format!("was gone back to and written to after that time: 'generation:{id}' is how it was left last");
+            return Err(Error::new(ErrorKind::Unsupported, what(), why));
         }
         self.check_there(&past).await?;
         let writer = Ulid::generate().to_string();

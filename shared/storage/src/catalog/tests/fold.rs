@@ -196,6 +196,38 @@ async fn a_snapshot_is_gone_back_to_without_what_was_written_after_it() {
 }
 
 #[tokio::test]
+async fn a_time_is_not_gone_back_to_when_its_generation_was_written_to_afterwards() {
+    static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1_000);
+    let later = || NOW.fetch_add(1_000, std::sync::atomic::Ordering::SeqCst);
+    let catalog = Place::memory().healthy().with_clock(|| NOW.load(std::sync::atomic::Ordering::SeqCst));
+    let c = name("c");
+    let first = catalog.create(&c, &schema(2)).await.unwrap();
+    let generation = AsOf::Generation(first.doc.generation.clone());
+    let rebuild = async || {
+        later();
+        let expect = Expect::Unchanged(Box::new(catalog.open(&c).await.unwrap()));
+        catalog.publish(&catalog.begin(&c, &schema(2)), vec![vec![], vec![]], expect).await.unwrap()
+    };
+    rebuild().await;
+    later();
+    let back = catalog.rollback(&c, Some(&AsOf::Time(1_500)), None).await.unwrap();
+    assert_eq!(back.doc.generation, first.doc.generation, "nobody wrote to it meanwhile");
+    // Its log ended at 0, is opened again, and takes a write.
+    let opened = fold(&catalog, &back, 1, 1).await.unwrap();
+    assert_eq!(log(&catalog, &opened, 1).append(write(1)).await.unwrap().sequence, 1);
+    rebuild().await;
+    later();
+    let past = catalog.open_as_of(&c, &AsOf::Time(1_500)).await.unwrap();
+    assert_eq!(past.manifests, first.manifests, "it can be read");
+    let error = catalog.rollback(&c, Some(&AsOf::Time(1_500)), None).await.unwrap_err();
+    assert_eq!((error.kind, error.why.contains("how it was left last")), (ErrorKind::Unsupported, true), "{error}");
+    let back = catalog.rollback(&c, Some(&AsOf::Time(3_500)), None).await.unwrap();
+    assert_eq!(back.manifests, opened.manifests);
+    rebuild().await;
+    assert_eq!(catalog.rollback(&c, Some(&generation), None).await.unwrap().manifests, opened.manifests);
+}
+
+#[tokio::test]
 async fn a_deleted_collection_takes_no_writes() {
     let place = Place::memory();
     let catalog = place.healthy();
