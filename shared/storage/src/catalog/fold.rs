@@ -91,7 +91,11 @@ impl Catalog {
         let amended = self.amend(name, change).await?;
         if amended.doc.live && !amended.doc.schema.editions.is_first() {
             let edition = amended.doc.schema.editions.newest;
-            self.each_log(&amended.doc, |log| async move { log.fence(edition).await }).await?;
+            match self.each_log(&amended.doc, |log| async move { log.fence(edition).await }).await {
+                // Replaced or deleted since, and so are its logs.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                fenced => drop(fenced?),
+            }
         }
         Ok(amended)
     }

@@ -125,7 +125,13 @@ impl Log {
     pub async fn fence(&self, edition: Edition) -> std::result::Result<(), AppendError> {
         let _turn = self.inner.turn.lock().await;
         self.learn(edition);
+        // Only a position that is asked for now tells an end from one that a fold went past.
+        self.ask_position().await?;
         loop {
+            match self.ready(&[]).await {
+                Err(AppendError::Ended) => return Ok(()),
+                ready => ready?,
+            };
             // Somebody else may have changed the schema again, and have put no fence yet.
             let (tail, newest) = (self.refresh().await?, self.newest_edition(&[]));
             if tail.is_ended() || tail.edition() == newest {
