@@ -4,6 +4,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Pat
 
 mod aliases;
 mod creation;
+mod editions;
 mod fold;
 mod heads;
 mod inline;
