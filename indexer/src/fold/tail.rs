@@ -37,17 +37,13 @@ pub(super) async fn read(
     let (name, generation, shard) = (&before.doc.name, &before.doc.generation, manifest.shard);
     let place = Place { collection: name.clone(), generation: generation.clone(), shard };
     let log = logs.get(&place, || Arc::new(ManifestPosition::new(catalog.clone(), name, generation, shard)));
-    log.learn(before.doc.schema.editions.newest);
-    log.fold(manifest.log_position, asked);
+    let standing = before.standing(manifest);
+    log.fold(standing, asked);
     let tail = log.refresh().await?;
-    let newer = |why: &str| {
-        let why = format!("{why}: read the collection again");
+    let frames = tail.fits(standing).and_then(|()| tail.since(standing.position)).map_err(|_| {
+        let why = "is folded further than was known, or of a later edition of the schema: read the collection again";
         cairn_storage::Error::new(cairn_model::ErrorKind::Conflict, place.to_string(), why)
-    };
-    let frames = tail.since(manifest.log_position).map_err(|_| newer("is folded further than was known"))?;
-    if tail.edition() > before.doc.schema.editions.newest {
-        return Err(newer("has writes of a later edition of the schema").into());
-    }
+    })?;
     // Behind the end nothing is ever written, and a position past it would open the log again.
     let frames: Vec<_> = frames.iter().filter(|frame| !frame.is_end()).cloned().collect();
     Ok(Tail { next: manifest.log_position + frames.len() as u64, frames })

@@ -114,7 +114,7 @@ async fn found(place: &Place) -> (Model, usize) {
     for manifest in &collection.manifests {
         let shard = manifest.shard;
         let log = log(&catalog, &collection, shard);
-        log.fold(manifest.log_position, tokio::time::Instant::now());
+        log.fold(collection.standing(manifest), tokio::time::Instant::now());
         let mut fresh = Fresh::new(&collection.doc.schema);
         for frame in log.refresh().await.unwrap().since(manifest.log_position).unwrap() {
             for change in frame.parts.iter().flat_map(|part| part.iter()) {

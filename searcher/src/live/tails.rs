@@ -94,9 +94,7 @@ impl Tails {
         if collection.doc.live {
             let manifests = collection.manifests.iter();
             manifests.for_each(|manifest| {
-                let log = self.log(collection, manifest.shard);
-                log.learn(collection.doc.schema.editions.newest);
-                log.fold(manifest.log_position, asked);
+                self.log(collection, manifest.shard).fold(collection.standing(manifest), asked);
             });
         }
     }
@@ -176,15 +174,13 @@ impl Tails {
 
     /// A tail for each manifest that fits it; where one does not, it is told what is wanting.
     fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
-        let newest = collection.doc.schema.editions.newest;
         let one = |manifest: &Arc<cairn_storage::catalog::Manifest>| {
-            let (log, position) = (self.log(collection, manifest.shard), manifest.log_position);
-            log.learn(newest);
+            let (log, standing) = (self.log(collection, manifest.shard), collection.standing(manifest));
             // Taken before it is folded: others may fold further.
             let tail = log.tail();
-            let fits = tail.since(position).map(|_| ()).and_then(|()| tail.of_edition(newest));
+            let fits = tail.fits(standing);
             if fits != Err(Apart::OldManifest) {
-                log.fold(position, asked);
+                log.fold(standing, asked);
             }
             fits.map(|()| tail)
         };

@@ -47,6 +47,7 @@ use ulid::Ulid;
 
 use crate::{
     Error, Result, Store,
+    log::Standing,
     store::{Key, REQUESTS_IN_FLIGHT_MAX, Version, keys::collection_of_folder},
 };
 
@@ -73,6 +74,12 @@ pub struct Collection {
 }
 
 impl Collection {
+    /// What the log of one of its manifests' shards has to be held against.
+    #[must_use]
+    pub fn standing(&self, manifest: &Manifest) -> Standing {
+        Standing { position: manifest.log_position, edition: self.doc.schema.editions.newest }
+    }
+
     /// Points that count in all segments.
     #[must_use]
     pub fn points(&self) -> u64 {

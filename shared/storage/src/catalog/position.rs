@@ -38,7 +38,6 @@ impl Position for ManifestPosition {
             return Err(gone());
         }
         let shard = usize::try_from(self.shard).unwrap_or(usize::MAX);
-        let position = collection.manifests.get(shard).map(|manifest| manifest.log_position).ok_or_else(gone)?;
-        Ok(Standing { position, edition: collection.doc.schema.editions.newest })
+        collection.manifests.get(shard).map(|manifest| collection.standing(manifest)).ok_or_else(gone)
     }
 }

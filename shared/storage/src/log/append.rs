@@ -124,7 +124,6 @@ impl Log {
     /// [`AppendError::Failed`] or [`AppendError::Unknown`]: fence it again.
     pub async fn fence(&self, edition: Edition) -> std::result::Result<(), AppendError> {
         let _turn = self.inner.turn.lock().await;
-        self.learn(edition);
         // Only a position that is asked for now tells an end from one that a fold went past.
         self.ask_position().await?;
         loop {
@@ -133,7 +132,7 @@ impl Log {
                 ready => ready?,
             };
             // Somebody else may have changed the schema again, and have put no fence yet.
-            let (tail, newest) = (self.refresh().await?, self.newest_edition(&[]));
+            let (tail, newest) = (self.refresh().await?, self.newest_edition(&[]).max(edition));
             if tail.is_ended() || tail.edition() == newest {
                 return Ok(());
             }

@@ -67,12 +67,13 @@ impl Tail {
         self.frames.iter().rev().find(|frame| !frame.is_end()).map_or(0, |frame| frame.edition)
     }
 
-    /// Whether this schema says what all of it means.
+    /// Whether it goes on where a version of the collection ends that stands so, and means nothing that its schema does not know.
     ///
     /// # Errors
-    /// When something was written under a later edition.
-    pub fn of_edition(&self, newest: Edition) -> std::result::Result<(), Apart> {
-        if self.edition() <= newest { Ok(()) } else { Err(Apart::OldManifest) }
+    /// When they are too far apart to be one view.
+    pub fn fits(&self, standing: Standing) -> std::result::Result<(), Apart> {
+        self.since(standing.position)?;
+        if self.edition() <= standing.edition { Ok(()) } else { Err(Apart::OldManifest) }
     }
 
     /// Whether nothing can follow.
@@ -161,9 +162,11 @@ impl Log {
         }
     }
 
-    /// Says that the manifest, asked for at `asked`, has this log position: what lies below is dropped. Older news change nothing.
-    pub fn fold(&self, position: u64, asked: Instant) {
+    /// Says how a version of the collection stands that was asked for at `asked`: what lies below its position is dropped, and writes of earlier editions
+    /// are refused from now on. Older news change nothing.
+    pub fn fold(&self, Standing { position, edition }: Standing, asked: Instant) {
         let mut known = self.known();
+        known.edition = known.edition.max(edition);
         if position < known.tail.first {
             return;
         }
@@ -174,22 +177,15 @@ impl Log {
         known.position_asked = known.position_asked.max(Some(asked));
     }
 
-    /// Says that the collection is of this edition: writes of earlier ones are refused from now on.
-    pub fn learn(&self, edition: Edition) {
-        let mut known = self.known();
-        known.edition = known.edition.max(edition);
-    }
-
     /// Asks the manifest for its position.
     ///
     /// # Errors
     /// Those of [`super::Position`].
     pub(super) async fn ask_position(&self) -> Result<u64> {
         let asked = Instant::now();
-        let Standing { position, edition } = self.inner.position.standing().await?;
-        self.learn(edition);
-        self.fold(position, asked);
-        Ok(position)
+        let standing = self.inner.position.standing().await?;
+        self.fold(standing, asked);
+        Ok(standing.position)
     }
 
     /// Takes up frames that follow what is known; others it has already, or has dropped.

@@ -21,8 +21,13 @@ struct At(AtomicU64);
 #[async_trait]
 impl Position for At {
     async fn standing(&self) -> Result<Standing> {
-        Ok(Standing { position: self.0.load(SeqCst), edition: 0 })
+        Ok(at(self.0.load(SeqCst)))
     }
+}
+
+/// A collection of the first edition, with this position.
+fn at(position: u64) -> Standing {
+    Standing { position, edition: 0 }
 }
 
 fn place(shard: u32) -> Place {

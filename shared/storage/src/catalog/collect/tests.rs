@@ -122,7 +122,7 @@ async fn rebuild(catalog: &Catalog, collection: &str, seed: u64) -> Result<Colle
 async fn fold(catalog: &Catalog, collection: &str, shard: u32, seed: u64) -> Result<Collection> {
     let before = catalog.open(&name(collection)).await?;
     let log = log(catalog, &before, shard);
-    log.fold(before.manifests[shard as usize].log_position, tokio::time::Instant::now());
+    log.fold(before.standing(&before.manifests[shard as usize]), tokio::time::Instant::now());
     let tail = log.refresh().await?;
     let mut segments = before.manifests[shard as usize].segments.clone();
     if segments.len() > 1 {

@@ -45,8 +45,7 @@ impl Process {
         let mut folds = Vec::new();
         for manifest in &before.manifests {
             let log = self.log(&before, manifest.shard);
-            log.learn(before.doc.schema.editions.newest);
-            log.fold(manifest.log_position, asked);
+            log.fold(before.standing(manifest), asked);
             let tail = log.refresh().await?;
             // It knows of a newer manifest already, or of a newer schema.
             let Ok(frames) = tail.since(manifest.log_position) else { continue };

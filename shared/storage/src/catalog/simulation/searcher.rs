@@ -11,7 +11,7 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::Collection,
+    super::{Collection, Manifest},
     Process, pause,
     points::{self, SHARDS},
     record::Told,
@@ -97,7 +97,7 @@ impl Searcher {
 
     fn fold(&self, collection: &Collection, asked: Instant) {
         for manifest in collection.manifests.iter().filter(|_| collection.doc.live) {
-            self.process.log(collection, manifest.shard).fold(manifest.log_position, asked);
+            self.process.log(collection, manifest.shard).fold(collection.standing(manifest), asked);
         }
     }
 
@@ -284,19 +284,17 @@ impl Searcher {
     }
 
     fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
-        let one = |shard: u32, position| {
-            let log = self.process.log(collection, shard);
-            log.learn(collection.doc.schema.editions.newest);
+        let one = |manifest: &Arc<Manifest>| {
+            let (standing, log) = (collection.standing(manifest), self.process.log(collection, manifest.shard));
             let tail = log.tail();
-            let fits = tail.since(position).map(|_| ());
-            let fits = fits.and_then(|()| tail.of_edition(collection.doc.schema.editions.newest));
+            let fits = tail.fits(standing);
             if fits != Err(Apart::OldManifest) {
-                log.fold(position, asked);
+                log.fold(standing, asked);
             }
             fits.map(|()| tail)
         };
         let live = collection.manifests.iter().filter(|_| collection.doc.live);
-        let tails: Vec<_> = live.map(|manifest| one(manifest.shard, manifest.log_position)).collect();
+        let tails: Vec<_> = live.map(one).collect();
         tails.into_iter().collect()
     }
 }

@@ -159,7 +159,7 @@ async fn what_replaces_a_collection_ends_its_logs_first() {
     let log = log(&catalog, &back, 1);
     assert_eq!(log.append(write(3)).await.unwrap_err(), AppendError::Ended);
     let back = fold(&catalog, &back, 2, 3).await.unwrap();
-    log.fold(2, tokio::time::Instant::now());
+    log.fold(back.standing(&back.manifests[1]), tokio::time::Instant::now());
     assert_eq!(log.append(write(3)).await.unwrap().sequence, 2);
     assert_eq!(back.manifests[1].log_position, 2);
 }

@@ -216,7 +216,7 @@ async fn a_put_that_slept_past_the_collector_is_not_acknowledged() {
         store.delete(&place(0).key(sequence).unwrap()).await.unwrap();
     }
     tokio::time::sleep(hour - Duration::from_secs(10)).await;
-    sleeper.fold(3, Instant::now());
+    sleeper.fold(at(3), Instant::now());
     let outcome = asleep.await.unwrap();
     assert!(matches!(&outcome, Err(AppendError::Unknown(error)) if error.why.contains("too late")), "{outcome:?}");
 }

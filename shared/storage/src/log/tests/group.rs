@@ -145,16 +145,16 @@ async fn tails_and_manifests_that_do_not_fit_say_so() {
         log.append(write(number)).await.unwrap();
     }
     let asked = Instant::now();
-    log.fold(2, asked);
+    log.fold(at(2), asked);
     let tail = log.tail();
     assert_eq!(tail.since(1), Err(Apart::OldManifest));
     assert_eq!(tail.since(2).unwrap().len(), 3);
     assert_eq!(tail.since(5).unwrap(), []);
     assert_eq!(tail.since(6), Err(Apart::OldTail));
-    log.fold(1, asked);
+    log.fold(at(1), asked);
     assert_eq!(log.tail().first(), 2, "old news");
     let other = log_over(&objects, &position, 2);
-    other.fold(4, asked);
+    other.fold(at(4), asked);
     assert_eq!(other.tail().since(5), Err(Apart::OldTail));
     assert_eq!(other.refresh().await.unwrap().since(4).unwrap().len(), 1);
 }

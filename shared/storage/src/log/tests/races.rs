@@ -75,10 +75,10 @@ async fn a_log_that_is_opened_again_is_read_on_behind_its_end() {
     writer.end().await.unwrap();
     assert_eq!(reader.refresh().await.unwrap().since(1).unwrap().len(), 1, "the end itself");
     position.0.store(2, SeqCst);
-    writer.fold(2, Instant::now());
+    writer.fold(at(2), Instant::now());
     writer.append(write(2)).await.unwrap();
     let tail = reader.refresh().await.unwrap();
     assert_eq!(tail.since(2), Err(Apart::OldTail));
-    reader.fold(2, Instant::now());
+    reader.fold(at(2), Instant::now());
     assert_eq!(number(&reader.refresh().await.unwrap().since(2).unwrap()[0].parts[0]), 2);
 }

@@ -151,7 +151,7 @@ impl World {
         let position = self.position.load(SeqCst);
         let Ok(mut tail) = log.refresh().await else { return };
         if tail.since(position) == Err(Apart::OldTail) {
-            log.fold(position, asked);
+            log.fold(at(position), asked);
             let Ok(again) = log.refresh().await else { return };
             tail = again;
         }
@@ -177,7 +177,7 @@ impl World {
             let next = tail.next();
             self.folded.lock().unwrap().extend(tail.frames().iter().map(|frame| (frame.sequence, Arc::clone(frame))));
             self.position.store(next, SeqCst);
-            log.fold(next, Instant::now());
+            log.fold(at(next), Instant::now());
             passed.push((Instant::now(), next));
             while let Some((at, below)) = passed.first().copied()
                 && at.elapsed() >= KEPT
@@ -194,7 +194,7 @@ impl World {
     /// What must be true in the end.
     async fn check(&self) {
         let reader = log_over(&self.objects, &Arc::default(), 99);
-        reader.fold(self.position.load(SeqCst), Instant::now());
+        reader.fold(at(self.position.load(SeqCst)), Instant::now());
         let history = self.history(&reader.refresh().await.unwrap());
         let told = self.told.lock().unwrap();
         for Told { number, outcome, .. } in told.iter() {
