@@ -97,7 +97,7 @@ enum Claim {
     /// Ours since just now.
     New(Version),
     /// A snapshot's that was made before, of the same.
-    Before(Snapshot),
+    Before(Arc<Snapshot>),
 }
 
 /// Whether two documents are of one state: a generation does not change unless it takes writes.
@@ -138,7 +138,7 @@ impl Catalog {
         };
         let version = match self.claim(name, &document, still).await? {
             Claim::New(version) => version,
-            Claim::Before(found) => return Ok(found),
+            Claim::Before(found) => return Ok(Arc::unwrap_or_clone(found)),
         };
         // Whoever deletes the collection lists its snapshots after `collection.json` is gone: if that is still there, the deleter
         // will find this one.
@@ -179,7 +179,7 @@ impl Catalog {
             }
             if found.is_of(&doc) {
                 if pins_the_same(&found.collection, &document.collection) {
-                    return Ok(Claim::Before(Arc::unwrap_or_clone(found)));
+                    return Ok(Claim::Before(found));
                 }
                 let why = format!("has a snapshot '{snapshot}' already, of generation {}", found.collection.generation);
                 return Err(conflict(name, why));

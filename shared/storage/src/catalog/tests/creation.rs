@@ -183,7 +183,7 @@ async fn the_name_of_a_late_snapshot_may_be_taken_with_a_fault_at_any_step() {
             assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
             let all = healthy.list_snapshots(&name("c")).await.unwrap();
             match &outcome {
-                Ok(made) => assert_eq!(all, [made.clone()], "{fault:?} at {step}"),
+                Ok(made) => assert_eq!(all, std::slice::from_ref(made), "{fault:?} at {step}"),
                 Err(_) => assert!(all.len() <= 1, "{fault:?} at {step}"),
             }
             let again = healthy.create_snapshot(&name("c"), "s", None).await.unwrap();
@@ -267,32 +267,45 @@ async fn a_deletion_leaves_the_snapshots_of_what_was_created_anew_meanwhile() {
     }
 }
 
-/// Whoever learns that what he pinned is gone takes nothing away from those who pinned what is there now.
-#[tokio::test(start_paused = true)]
-async fn who_pins_too_late_leaves_the_snapshots_of_others() {
-    for step in 0.. {
-        let place = Place::memory();
-        let healthy = place.healthy();
-        rebuild(&healthy, "c", 1).await.unwrap();
-        let faults = Faults::new(place.client()).at(step, SLOW);
-        let steps = faults.steps();
-        let slow = Catalog::new(faults.into_store());
-        let anew = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            healthy.delete(&name("c")).await.unwrap();
-            let anew = rebuild(&healthy, "c", 2).await.unwrap();
+/// Pins a collection, slowly at one step, while somebody deletes it, creates it anew if `is_anew`, and pins that. How many steps there are.
+async fn pin_too_late(step: u64, is_anew: bool) -> u64 {
+    let place = Place::memory();
+    let healthy = place.healthy();
+    rebuild(&healthy, "c", 1).await.unwrap();
+    let faults = Faults::new(place.client()).at(step, SLOW);
+    let steps = faults.steps();
+    let slow = Catalog::new(faults.into_store());
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        healthy.delete(&name("c")).await.unwrap();
+        if is_anew {
+            rebuild(&healthy, "c", 2).await.unwrap();
             healthy.create_snapshot(&name("c"), "s", None).await.unwrap();
-            anew
-        };
-        let of_it = name("c");
-        let (late, anew) = tokio::join!(slow.create_snapshot(&of_it, "s", None), anew);
-        if let Err(error) = late {
-            assert_eq!(error.kind, ErrorKind::NotFound, "slow at {step}: {error}");
         }
-        pins(&healthy, &anew).await;
-        if steps.count() <= step {
-            assert!(step >= 8, "{step} steps");
-            break;
+    };
+    let of_it = name("c");
+    let (late, ()) = tokio::join!(slow.create_snapshot(&of_it, "s", None), other);
+    if let Err(error) = late {
+        assert_eq!(error.kind, ErrorKind::NotFound, "slow at {step}: {error}");
+    }
+    if is_anew {
+        pins(&healthy, &healthy.open(&name("c")).await.unwrap()).await;
+    } else {
+        let left = healthy.store().list(&Key::snapshots(&name("c"))).await.unwrap();
+        assert!(left.is_empty(), "slow at {step}: a snapshot of nothing: {left:?}");
+    }
+    steps.count()
+}
+
+/// Whoever learns that what he pinned is gone takes away what he put, and nothing from those who pinned what is there now.
+#[tokio::test(start_paused = true)]
+async fn who_pins_too_late_leaves_nothing_but_the_snapshots_of_others() {
+    for is_anew in [true, false] {
+        for step in 0.. {
+            if pin_too_late(step, is_anew).await <= step {
+                assert!(step >= 8, "{step} steps");
+                break;
+            }
         }
     }
 }

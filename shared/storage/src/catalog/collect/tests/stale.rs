@@ -74,6 +74,39 @@ async fn a_snapshot_that_arrives_after_its_collection_names_nothing_and_goes() {
     assert_eq!(arrived, 1, "the put of a snapshot is one step");
 }
 
+/// What a deletion left that died is garbage at once, although a stale snapshot names it; and that the manifests of one are gone is nobody's concern.
+#[tokio::test(start_paused = true)]
+async fn a_stale_snapshot_holds_nothing_up() {
+    for is_half in [true, false] {
+        let world = World::new(3);
+        let catalog = world.catalog();
+        let (c, first) = (name("c"), rebuild(&catalog, "c", 1).await.unwrap());
+        catalog.create_snapshot(&c, "s", None).await.unwrap();
+        let key = Key::snapshot(&c, "s").unwrap();
+        let (found, version) = catalog.read_snapshot(&c, "s").await.unwrap();
+        let mut apart = found.as_ref().clone();
+        apart.collection.manifests = None;
+        let apart = super::super::super::documents::encode("", &apart).unwrap();
+        if is_half {
+            catalog.store().delete(&Key::collection(&c)).await.unwrap();
+            catalog.store().compare_and_swap(&key, apart, &version).await.unwrap();
+        } else {
+            assert!(catalog.delete(&c).await.unwrap());
+            catalog.store().put_if_absent(&key, apart).await.unwrap();
+        }
+        rebuild(&catalog, "c", 2).await.unwrap();
+        let (report, seen) = world.collect(&Options::default()).await;
+        assert!(report.skipped.is_empty(), "{report:?}");
+        let folder = format!("/{}/", first.doc.generation);
+        let of_first: Vec<_> = seen.iter().filter(|(key, _)| key.contains(&folder)).map(|(_, fate)| *fate).collect();
+        // Two segments, their heads and their manifests, none of them named.
+        assert_eq!(of_first, vec![Fate::Young; if is_half { 6 } else { 0 }], "{seen:#?}");
+        pass(GRACE_MS).await;
+        world.collect(&Options::default()).await;
+        assert_eq!(count(&world.keys().await, "/s.json"), 0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_tells_of_stale_snapshots_and_leaves_them() {
     let world = stale(1).await;
