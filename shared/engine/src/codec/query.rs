@@ -84,21 +84,17 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
     };
     let largest = largest(&rotated);
     let per_value = if largest > 0.0 { STEPS / largest } else { 0.0 };
-    let (mut plane, mut rest) = (vec![0; rotated.len()], vec![0; rotated.len()]);
-    for ((&value, plane), rest) in rotated.iter().zip(&mut plane).zip(&mut rest) {
-        (*plane, *rest) = split(value * per_value);
-    }
-    let sum = |plane: &[i8]| i64::from(plane.iter().map(|&step| i32::from(step)).sum::<i32>());
+    let planes = Planes::new(&rotated, per_value);
     let step = residual.largest * f64::from(largest) / f64::from(STEPS);
     Query {
         dot_u4_i8: kernel.dot_u4_i8,
         dots_u4_i8: kernel.dots_u4_i8,
         dot_u8_i16: kernel.dot_u8_i16,
         padded: rotated.len(),
-        plane_sum: plane.iter().map(|&step| 15 * i32::from(step)).sum(),
-        steps_sum: 255 * (256 * sum(&plane) + sum(&rest)),
-        plane: in_blocks(&plane),
-        rest: in_blocks(&rest),
+        plane_sum: 15 * planes.plane_sum,
+        steps_sum: 255 * (256 * i64::from(planes.plane_sum) + i64::from(planes.rest_sum)),
+        plane: planes.plane,
+        rest: planes.rest,
         base: finite(base),
         bias_weight,
         coarse_weight: finite(times * step * 256.0),
@@ -107,23 +103,41 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
     }
 }
 
-/// Values in dimension order as the kernels want them: a last block that is not whole has its halves where a whole one has them.
-fn in_blocks(values: &[i8]) -> Vec<i8> {
-    let mut blocks = vec![0; values.len().div_ceil(BLOCK_DIMS) * BLOCK_DIMS];
-    for (values, block) in values.chunks(BLOCK_DIMS).zip(blocks.chunks_exact_mut(BLOCK_DIMS)) {
-        let (first, second) = values.split_at(values.len() / 2);
-        block[..first.len()].copy_from_slice(first);
-        block[BLOCK_BYTES..][..second.len()].copy_from_slice(second);
-    }
-    blocks
+/// A query's components in steps, as two planes in the kernels' blocks.
+struct Planes {
+    plane: Vec<i8>,
+    rest: Vec<i8>,
+    plane_sum: i32,
+    rest_sum: i32,
 }
 
-/// A component in steps as its two planes.
-#[expect(clippy::cast_possible_truncation, reason = "steps are at most 127 * 256 + 127 in magnitude")]
-fn split(steps: f32) -> (i8, i8) {
-    let steps = ((steps + ROUNDER) - ROUNDER) as i32;
-    let plane = (steps + 128) >> 8;
-    (plane as i8, (steps - 256 * plane) as i8)
+impl Planes {
+    /// Of `values` times `per_value`, which are at most [`STEPS`] in magnitude.
+    #[expect(clippy::cast_possible_truncation, reason = "a plane's step fits a byte")]
+    fn new(values: &[f32], per_value: f32) -> Self {
+        let whole = values.len().div_ceil(BLOCK_DIMS) * BLOCK_DIMS;
+        let (mut plane, mut rest) = (vec![0i8; whole], vec![0i8; whole]);
+        let (mut plane_sum, mut rest_sum) = (0, 0);
+        for ((&value, plane), rest) in values.iter().zip(&mut plane).zip(&mut rest) {
+            // The sum's lowest bits are the nearest integer, from those of the rounder on: no conversion, which would have to ask for NaN.
+            let steps = (value * per_value + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
+            let high = (steps + 128) >> 8;
+            let low = steps - (high << 8);
+            (*plane, *rest) = (high as i8, low as i8);
+            plane_sum += high;
+            rest_sum += low;
+        }
+        // The first and the second half of a block's dimensions stand in the halves of its bytes: in a whole block they do already.
+        let half = values.len() % BLOCK_DIMS / 2;
+        if half > 0 {
+            for plane in [&mut plane, &mut rest] {
+                let (_, last) = plane.split_at_mut(whole - BLOCK_DIMS);
+                last.copy_within(half..2 * half, BLOCK_BYTES);
+                last[half..BLOCK_BYTES].fill(0);
+            }
+        }
+        Self { plane, rest, plane_sum, rest_sum }
+    }
 }
 
 impl Query {

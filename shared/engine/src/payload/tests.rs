@@ -14,6 +14,19 @@ fn expected(filter: &Filter, points: &[(PointId, Payload)]) -> RoaringBitmap {
     (0..).zip(points).filter(|(_, point)| passes(point)).map(|(ordinal, _)| ordinal).collect()
 }
 
+/// The points that pass, as sets find them and as a search asks for them, which may come as a few ordinals.
+fn found(filter: &Filter, view: &View<'_>) -> crate::Result<RoaringBitmap> {
+    let found = allowed(filter, view, &Unwatched)?;
+    let doubt = Doubt::new(filter, view, &Unwatched)?;
+    assert_eq!(doubt.settle()?, found, "{filter:#?}");
+    assert_eq!(doubt.among(found.iter().step_by(2))?, found.iter().step_by(2).collect(), "{filter:#?}");
+    if let Some(few) = doubt.few() {
+        assert_eq!((doubt.rows(), doubt.candidates()), (0, found.len()));
+        assert!(few.iter().copied().eq(&found), "{filter:#?}");
+    }
+    Ok(found)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
@@ -23,7 +36,7 @@ proptest! {
         let view = sections.view().unwrap();
         for filter in &filters {
             let expected = expected(filter, &points);
-            prop_assert_eq!(&allowed(filter, &view, &Unwatched).unwrap(), &expected, "{:#?}", filter);
+            prop_assert_eq!(&found(filter, &view).unwrap(), &expected, "{:#?}", filter);
             let (least, most) = cardinality_bounds(filter, &view, &Unwatched).unwrap();
             prop_assert!(least <= expected.len() && expected.len() <= most);
         }
@@ -48,9 +61,12 @@ proptest! {
         if let Ok(view) = sections.view() {
             let _ = (view.fields.verify(), view.ids.verify());
             for filter in &filters {
-                match allowed(filter, &view, &Unwatched) {
-                    Ok(found) => prop_assert!(found.max().is_none_or(|max| max < sections.points)),
-                    Err(error) => prop_assert!(matches!(error, Error::Corrupt { .. }), "{error}"),
+                let searched = Doubt::new(filter, &view, &Unwatched).and_then(|doubt| doubt.settle());
+                for found in [allowed(filter, &view, &Unwatched), searched] {
+                    match found {
+                        Ok(found) => prop_assert!(found.max().is_none_or(|max| max < sections.points)),
+                        Err(error) => prop_assert!(matches!(error, Error::Corrupt { .. }), "{error}"),
+                    }
                 }
             }
         }
@@ -107,9 +123,41 @@ fn large_sets_are_found_too() {
         json!({"should": [{"has_id": [0, 3, 4, 14_997]}, {"key": "rare", "range": {"gte": 0}}]}),
     ] {
         let filter = Filter::from_json(&filter).unwrap();
-        let found = allowed(&filter, &view, &Unwatched).unwrap();
+        let found = found(&filter, &view).unwrap();
         assert_eq!(found, expected(&filter, &points), "{filter:?}");
         assert!(!found.is_empty(), "{filter:?}");
+    }
+}
+
+#[test]
+fn few_points_come_as_ordinals_without_the_dead() {
+    let points = many(5_000);
+    let sections = Sections::new(&points, 64);
+    let dead: RoaringBitmap = (0..5_000).filter(|ordinal| ordinal % 3 == 0).collect();
+    let mut view = sections.view().unwrap();
+    for (few, filter) in [
+        // Fewer than one in 128, and more.
+        (true, json!({"must": [{"key": "score", "range": {"lt": 0.5}}]})),
+        (true, json!({"must": [{"key": "year", "range": {"gte": 1995, "lt": 1998}}]})),
+        (true, json!({"must": [{"key": "year", "match": {"value": 2001}}]})),
+        (true, json!({"must": [{"key": "rare", "range": {"gte": 997}}]})),
+        (true, json!({"must": [{"key": "at", "range": {"gte": "2024-03-01", "lt": "2024-03-20"}}]})),
+        (true, json!({"must": [{"key": "kind", "range": {"gt": 0}}]})),
+        // Many, and filters that no column answers alone.
+        (false, json!({"must": [{"key": "year", "range": {"gte": 1995, "lt": 2010}}]})),
+        (false, json!({"must": [{"key": "year", "match": {"value": 2001}}, {"key": "rare", "range": {"gte": 0}}]})),
+        (false, json!({"must_not": [{"key": "year", "range": {"gte": 1991}}]})),
+        (false, json!({"should": [{"key": "year", "match": {"value": 2001}}]})),
+        (false, json!({"must": [{"key": "tags[0]", "range": {"gte": 1}}]})),
+    ] {
+        let filter = Filter::from_json(&filter).unwrap();
+        let expected = expected(&filter, &points);
+        for dead in [None, Some(&dead)] {
+            view.dead = dead;
+            let living = dead.map_or_else(|| expected.clone(), |dead| &expected - dead);
+            assert_eq!(found(&filter, &view).unwrap(), living, "{filter:?}");
+            assert_eq!(Doubt::new(&filter, &view, &Unwatched).unwrap().few().is_some(), few, "{filter:?}");
+        }
     }
 }
 
@@ -171,4 +219,6 @@ fn a_cancelled_evaluation_says_so() {
     let filter = Filter::from_json(&json!({"must": [{"key": "tags[0]", "match": {"value": "tag 5"}}]})).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(true);
     assert_eq!(allowed(&filter, &view, &stop), Err(Error::Cancelled));
+    let filter = Filter::from_json(&json!({"must": [{"key": "year", "match": {"value": 2001}}]})).unwrap();
+    assert!(matches!(Doubt::new(&filter, &view, &stop), Err(Error::Cancelled)));
 }

@@ -103,6 +103,11 @@ impl Ranking {
         (ranking.codes.len() == count as usize * dim).then_some(ranking)
     }
 
+    /// Clusters.
+    pub(super) const fn len(&self) -> usize {
+        self.spreads.len()
+    }
+
     /// The ordinals of a cluster.
     pub(super) fn ordinals(&self, cluster: usize) -> Range<u32> {
         self.starts[cluster]..self.starts[cluster + 1]

@@ -13,7 +13,7 @@ mod testing;
 
 use std::collections::HashMap;
 
-use cairn_model::{Condition, FieldTest, Filter, Path, PointId, Slice};
+use cairn_model::{Condition, FieldTest, Filter, Match, Path, PointId, Scalar, Slice};
 use roaring::RoaringBitmap;
 
 pub(crate) use self::needs::regions;
@@ -27,6 +27,8 @@ use super::{
 };
 use crate::{Error, Result, Watch, source::Region};
 
+/// One ordinal costs as much in a set that is made of single ones as so many points in one that is made of bits.
+const POINTS_PER_FEW: u64 = 128;
 /// Ids that are hashed between two looks whether somebody still waits.
 const IDS_PER_LOOK: usize = 4_096;
 
@@ -67,7 +69,7 @@ pub struct View<'a> {
 /// # Errors
 /// `Corrupt`, `Cancelled`.
 pub fn allowed(filter: &Filter, view: &View<'_>, watch: &dyn Watch) -> Result<RoaringBitmap> {
-    Doubt::new(filter, view, watch)?.settle()
+    Doubt::bounded(filter, view, watch)?.settle()
 }
 
 /// Bounds on how many points `filter` holds for, from the indexes alone: equal unless rows would have to be read.
@@ -83,7 +85,14 @@ pub fn cardinality_bounds(filter: &Filter, view: &View<'_>, watch: &dyn Watch) -
 pub struct Doubt<'a> {
     evaluation: Evaluation<'a>,
     filter: &'a Filter,
-    bounds: Bounds,
+    known: Known,
+}
+
+/// What the indexes say about a filter.
+enum Known {
+    /// These points pass and no others; ascending.
+    Few(Vec<u32>),
+    Bounds(Bounds),
 }
 
 impl<'a> Doubt<'a> {
@@ -93,20 +102,45 @@ impl<'a> Doubt<'a> {
     /// `Corrupt`, `Cancelled`.
     pub fn new(filter: &'a Filter, view: &View<'a>, watch: &'a dyn Watch) -> Result<Self> {
         let mut evaluation = Evaluation::new(view, watch);
-        let bounds = evaluation.living(filter)?;
-        Ok(Self { evaluation, filter, bounds })
+        let known = match evaluation.few(filter)? {
+            Some(few) => Known::Few(few),
+            None => Known::Bounds(evaluation.living(filter)?),
+        };
+        Ok(Self { evaluation, filter, known })
+    }
+
+    /// The same without looking whether few points pass, for those who want a set.
+    fn bounded(filter: &'a Filter, view: &View<'a>, watch: &'a dyn Watch) -> Result<Self> {
+        let mut evaluation = Evaluation::new(view, watch);
+        let known = Known::Bounds(evaluation.living(filter)?);
+        Ok(Self { evaluation, filter, known })
     }
 
     /// Points for which rows would have to be read.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.bounds.upper.as_ref().map_or(0, |upper| upper.len() - self.bounds.lower.len())
+        match &self.known {
+            Known::Bounds(Bounds { lower, upper: Some(upper) }) => upper.len() - lower.len(),
+            Known::Bounds(_) | Known::Few(_) => 0,
+        }
     }
 
     /// Points that may pass.
     #[must_use]
     pub fn candidates(&self) -> u64 {
-        self.bounds.upper().len()
+        match &self.known {
+            Known::Few(few) => few.len() as u64,
+            Known::Bounds(bounds) => bounds.upper().len(),
+        }
+    }
+
+    /// The points that pass, ascending, if they are known and few.
+    #[must_use]
+    pub fn few(&self) -> Option<&[u32]> {
+        match &self.known {
+            Known::Few(few) => Some(few),
+            Known::Bounds(_) => None,
+        }
     }
 
     /// The points that pass, after reading all rows in doubt.
@@ -114,10 +148,12 @@ impl<'a> Doubt<'a> {
     /// # Errors
     /// `Corrupt`, `Cancelled`.
     pub fn settle(&self) -> Result<RoaringBitmap> {
-        let Bounds { lower, upper } = &self.bounds;
-        match upper {
-            None => Ok(lower.clone()),
-            Some(upper) => Ok(self.evaluation.read(self.filter, &(upper - lower))? | lower),
+        match &self.known {
+            Known::Few(few) => Ok(set_of(few, self.evaluation.view.points)),
+            Known::Bounds(Bounds { lower, upper: None }) => Ok(lower.clone()),
+            Known::Bounds(Bounds { lower, upper: Some(upper) }) => {
+                Ok(self.evaluation.read(self.filter, &(upper - lower))? | lower)
+            }
         }
     }
 
@@ -127,10 +163,25 @@ impl<'a> Doubt<'a> {
     /// `Corrupt`, `Cancelled`.
     pub fn among(&self, ordinals: impl IntoIterator<Item = u32>) -> Result<RoaringBitmap> {
         let mut may: RoaringBitmap = ordinals.into_iter().collect();
-        may &= self.bounds.upper();
-        let certain = &may & &self.bounds.lower;
+        let Known::Bounds(bounds) = &self.known else { return Ok(may & self.settle()?) };
+        may &= bounds.upper();
+        let certain = &may & &bounds.lower;
         Ok(self.evaluation.read(self.filter, &(may - &certain))? | certain)
     }
+}
+
+/// The set of ordinals that ascend. Through plain bits, where those are no more than a few words for each.
+fn set_of(few: &[u32], points: u32) -> RoaringBitmap {
+    if few.len() as u64 * POINTS_PER_FEW < u64::from(points) {
+        return RoaringBitmap::from_sorted_iter(few.iter().copied()).unwrap_or_default();
+    }
+    let mut bits = vec![0u8; points as usize / 8 + 1];
+    for &ordinal in few {
+        if let Some(byte) = bits.get_mut(ordinal as usize / 8) {
+            *byte |= 1 << (ordinal % 8);
+        }
+    }
+    RoaringBitmap::from_lsb0_bytes(0, &bits)
 }
 
 struct Evaluation<'a> {
@@ -149,6 +200,31 @@ impl<'a> Evaluation<'a> {
         let mut all = RoaringBitmap::new();
         all.insert_range(0..self.view.points);
         all
+    }
+
+    /// The points that pass a filter of one condition that a column of numbers answers, ascending, where they are few. Most filters that
+    /// let few points pass are such, and sets of points would cost more than scoring them does.
+    fn few(&self, filter: &Filter) -> Result<Option<Vec<u32>>> {
+        let Filter { must, should, must_not, min_should: None } = filter else { return Ok(None) };
+        let ([Condition::Field { key, tests }], [], []) = (&must[..], &should[..], &must_not[..]) else {
+            return Ok(None);
+        };
+        let [test] = &tests[..] else { return Ok(None) };
+        if !matches!(
+            test,
+            FieldTest::Range(_) | FieldTest::DatetimeRange(_) | FieldTest::Match(Match::Value(Scalar::Integer(_)))
+        ) {
+            return Ok(None);
+        }
+        if self.watch.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let Lookup::Field(field) = self.view.fields.lookup(key)? else { return Ok(None) };
+        let mut few = testing::few(&field, test)?;
+        if let (Some(few), Some(dead)) = (&mut few, self.view.dead) {
+            few.retain(|&ordinal| !dead.contains(ordinal));
+        }
+        Ok(few)
     }
 
     /// What is known of a whole filter: of the points that count.

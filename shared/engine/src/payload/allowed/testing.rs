@@ -79,6 +79,33 @@ pub(super) fn numbers(field: &Field<'_>, range: &Range<f64>) -> Result<RoaringBi
     Ok(found)
 }
 
+/// The points that pass, ascending, where the test is of numbers and they are few.
+pub(super) fn few(field: &Field<'_>, test: &FieldTest) -> Result<Option<Vec<u32>>> {
+    match test {
+        FieldTest::Range(range) => match (field.integers()?, field.floats()?) {
+            (None, None) => Ok(Some(Vec::new())),
+            (Some(column), None) => {
+                #[expect(clippy::cast_precision_loss, reason = "as in `numbers`")]
+                let number = |key| i64_of_key(key) as f64;
+                column.few(|key| !range.above_low(number(key)), |key| range.below_high(number(key)))
+            }
+            (None, Some(column)) => {
+                column.few(|key| !range.above_low(f64_of_key(key)), |key| range.below_high(f64_of_key(key)))
+            }
+            (Some(_), Some(_)) => Ok(None),
+        },
+        FieldTest::DatetimeRange(range) => field.datetimes()?.map_or(Ok(Some(Vec::new())), |column| {
+            column.few(|key| !range.above_low(i64_of_key(key)), |key| range.below_high(i64_of_key(key)))
+        }),
+        FieldTest::Match(Match::Value(Scalar::Integer(value))) => {
+            field.integers()?.map_or(Ok(Some(Vec::new())), |column| {
+                column.few(|key| i64_of_key(key) < *value, |key| i64_of_key(key) <= *value)
+            })
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Points with a string that begins with `prefix` and passes `test`.
 fn strings(field: &Field<'_>, prefix: &str, test: impl Fn(&str) -> bool) -> Result<Bounds> {
     let mut found = RoaringBitmap::new();

@@ -36,6 +36,9 @@ use crate::{
 
 const HEADER_BYTES: usize = 32;
 const SIGN: u64 = 1 << 63;
+/// Points that are few at most: in all, and as one part in so many of the segment's.
+const FEW_MAX: u64 = 65_536;
+const FEW_PART: u64 = 8;
 
 /// The key of an integer.
 pub(super) fn key_of_i64(value: i64) -> u64 {
@@ -199,6 +202,19 @@ impl<'a> Column<'a> {
         Ok(all - (self.points_of(0..start)? | self.points_of(end..self.key_count)?))
     }
 
+    /// The points of [`Column::find`] in ascending order, each once, where they are few: neither sets nor what is made of sets pay then. `None` where
+    /// they are many.
+    pub(crate) fn few(&self, below: impl Fn(u64) -> bool, within: impl Fn(u64) -> bool) -> Result<Option<Vec<u32>>> {
+        let start = self.keys.partition_point(0..self.key_count, |key| below(self.key(key)));
+        let end = self.keys.partition_point(start..self.key_count, |key| within(self.key(key)));
+        let entries = self.entries_of(start..end)?;
+        let count = entries.end - entries.start;
+        if count > FEW_MAX || count > u64::from(self.points) / FEW_PART {
+            return Ok(None);
+        }
+        self.sorted(entries).map(Some)
+    }
+
     /// Points with the integer or datetime `value`.
     pub(crate) fn find_i64(&self, value: i64) -> Result<RoaringBitmap> {
         let wanted = key_of_i64(value);
@@ -289,15 +305,60 @@ impl<'a> Column<'a> {
         self.ends.map_or(key + 1, |ends| ends.get(key))
     }
 
-    fn points_of(&self, keys: Range<u64>) -> Result<RoaringBitmap> {
+    /// The entries of a run of keys.
+    fn entries_of(&self, keys: Range<u64>) -> Result<Range<u64>> {
         if keys.is_empty() {
-            return Ok(RoaringBitmap::new());
+            return Ok(0..0);
         }
         let start = if keys.start == 0 { 0 } else { self.end(keys.start - 1) };
         let end = self.end(keys.end - 1);
         if start > end || end > self.count {
             return Err(self.bytes.corrupt(HEADER_BYTES, format!("entries {start} to {end} of {}", self.count)));
         }
+        Ok(start..end)
+    }
+
+    /// The ordinals of a run of entries in ascending order, each once.
+    fn sorted(&self, entries: Range<u64>) -> Result<Vec<u32>> {
+        let mut ordinals = Vec::with_capacity(usize::try_from(entries.end - entries.start).unwrap_or(0));
+        let mut largest = 0;
+        if entries.end - entries.start < u64::from(self.points) / 128 {
+            self.ordinals.for_each(entries, |ordinal| {
+                largest = largest.max(ordinal);
+                ordinals.push(u32::try_from(ordinal).unwrap_or(u32::MAX));
+            });
+            ordinals.sort_unstable();
+            ordinals.dedup();
+        } else {
+            // Through one bit per point they come out sorted.
+            let mut words = vec![0u64; (self.points as usize).div_ceil(64)];
+            self.ordinals.for_each(entries, |ordinal| {
+                largest = largest.max(ordinal);
+                if let Some(word) = usize::try_from(ordinal / 64).ok().and_then(|at| words.get_mut(at)) {
+                    *word |= 1 << (ordinal % 64);
+                }
+            });
+            for (base, mut word) in (0u32..).step_by(64).zip(words) {
+                while word != 0 {
+                    ordinals.push(base + word.trailing_zeros());
+                    word &= word - 1;
+                }
+            }
+        }
+        self.inside(largest)?;
+        Ok(ordinals)
+    }
+
+    /// Checks the largest of some ordinals.
+    fn inside(&self, largest: u64) -> Result<()> {
+        if largest < u64::from(self.points) {
+            return Ok(());
+        }
+        Err(self.bytes.corrupt(HEADER_BYTES, format!("ordinal {largest} of {} points", self.points)))
+    }
+
+    fn points_of(&self, keys: Range<u64>) -> Result<RoaringBitmap> {
+        let Range { start, end } = self.entries_of(keys)?;
         let mut largest = 0;
         // A plain set is the fastest way from unsorted ordinals to a bitmap once they are not few; and once they are many, a
         // byte per point, which is only written, beats a bit, which has to be read and written.
@@ -321,18 +382,9 @@ impl<'a> Column<'a> {
             });
             RoaringBitmap::from_lsb0_bytes(0, &bits)
         } else {
-            let mut ordinals = Vec::new();
-            self.ordinals.for_each(start..end, |ordinal| {
-                largest = largest.max(ordinal);
-                ordinals.push(u32::try_from(ordinal).unwrap_or(u32::MAX));
-            });
-            ordinals.sort_unstable();
-            ordinals.dedup();
-            RoaringBitmap::from_sorted_iter(ordinals).unwrap_or_default()
+            RoaringBitmap::from_sorted_iter(self.sorted(start..end)?).unwrap_or_default()
         };
-        if largest >= u64::from(self.points) {
-            return Err(self.bytes.corrupt(HEADER_BYTES, format!("ordinal {largest} of {} points", self.points)));
-        }
+        self.inside(largest)?;
         Ok(set)
     }
 

@@ -99,6 +99,13 @@ enum Fit {
 /// The field that says most about `path`, if it exists; `None` when no field can.
 fn field_for(path: &Path) -> Option<(Path, Fit)> {
     let steps = path.steps();
+    // Most paths are one key, which is its own field.
+    if let [Step::Key(key)] = steps
+        && !key.contains('"')
+        && key.len() + 2 <= PATH_BYTES_MAX
+    {
+        return Some((path.clone(), Fit::Same));
+    }
     let nameable = steps.iter().take_while(|step| !matches!(step, Step::Key(key) if key.contains('"'))).count();
     let wider = |step: &Step| if let Step::Key(key) = step { Step::Key(key.clone()) } else { Step::Each };
     let general: Vec<Step> = steps[..nameable].iter().map(wider).collect();

@@ -6,7 +6,12 @@ use super::{
     super::{
         originals::{Exact, Originals},
         ranking::Ranking,
-        search::{bits::Bits, nearest::Nearest, outward, rescore::refine},
+        search::{
+            bits::Bits,
+            nearest::{Ascending, Nearest},
+            outward,
+            rescore::refine,
+        },
         vectors::unit,
     },
     K, Parts,
@@ -127,7 +132,7 @@ impl Question {
         let mut found = graph::search(&parts.links, &mut scorer, &SearchOptions::new(ef as usize), visited, watch)?;
         let scored = scorer.scored;
         found.retain(|&(_, ordinal)| pass(ordinal));
-        answer(parts, &self.vector, &mut found)?;
+        let found = answer(parts, &self.vector, found)?;
         let bound = self.bound + 1e-6 * self.bound.abs();
         let near = found.iter().filter(|candidate| candidate.0 <= bound).count();
         Ok((near.min(K), scored))
@@ -151,18 +156,18 @@ impl Question {
 }
 
 /// The true neighbours among `candidates`, and the distance of the farthest.
-fn truth(parts: &Parts<'_>, vector: &[f32], mut candidates: Vec<(f32, u32)>) -> Result<(f32, Vec<u32>)> {
-    answer(parts, vector, &mut candidates)?;
+fn truth(parts: &Parts<'_>, vector: &[f32], candidates: Vec<(f32, u32)>) -> Result<(f32, Vec<u32>)> {
+    let candidates = answer(parts, vector, candidates)?;
     let bound = candidates.get(K - 1).map_or(f32::INFINITY, |candidate| candidate.0);
     Ok((bound, candidates.into_iter().map(|(_, ordinal)| ordinal).collect()))
 }
 
 /// Coarse candidates to exact ones, as a search does it, but for the step between: it only saves time.
-fn answer(parts: &Parts<'_>, vector: &[f32], found: &mut Vec<(f32, u32)>) -> Result<()> {
+fn answer(parts: &Parts<'_>, vector: &[f32], found: Vec<(f32, u32)>) -> Result<Vec<(f32, u32)>> {
     let exact = Exact::originals(Originals::new(parts.vectors.bytes(), parts.vectors.params()), vector);
-    refine(found, (K, 0), |_| (), |ordinal| exact.distance(ordinal))?;
+    let mut found = refine(&mut Ascending::of_sorted(found), (K, 0), |_| (), |ordinal| exact.distance(ordinal))?;
     found.truncate(K);
-    Ok(())
+    Ok(found)
 }
 
 struct Coarse<'a> {

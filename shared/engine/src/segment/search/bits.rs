@@ -42,6 +42,13 @@ impl Bits {
         Self(words)
     }
 
+    /// The bits of those `ordinals`, few ones, that are below `points`.
+    pub(super) fn of(ordinals: &[u32], points: u32) -> Self {
+        let mut words = vec![0u64; (points as usize).div_ceil(64)];
+        ordinals.iter().filter(|&&ordinal| ordinal < points).for_each(|&ordinal| set(&mut words, ordinal as usize));
+        Self(words)
+    }
+
     fn copy_containers(ordinals: &RoaringBitmap, words: &mut [u64]) -> Option<()> {
         let mut bytes = Vec::with_capacity(ordinals.serialized_size());
         ordinals.serialize_into(&mut bytes).ok()?;
@@ -125,6 +132,8 @@ mod tests {
 
     fn check(set: &RoaringBitmap, points: u32, range: Range<u32>) {
         let bits = Bits::new(set, points);
+        let all: Vec<u32> = set.iter().collect();
+        assert_eq!(bits.0, Bits::of(&all, points).0);
         let expected: Vec<u32> = set.iter().filter(|&o| o < points && range.contains(&o)).collect();
         let mut found = Vec::new();
         bits.each(range.start..range.end.min(points), |ordinal| found.push(ordinal));

@@ -276,7 +276,11 @@ impl Search<'_> {
         {
             return Ok((hits, Strategy::FilteredGraph));
         }
-        let allowed = Allowed::new(doubt.settle()?, self.dense.rows());
+        let points = self.dense.rows();
+        let allowed = match doubt.few() {
+            Some(few) => Allowed::of_few(few, points),
+            None => Allowed::new(doubt.settle()?, points),
+        };
         self.run(allowed.as_ref(), params, strategy)
     }
 
@@ -288,7 +292,7 @@ impl Search<'_> {
         params: SearchParams,
         strategy: Option<Strategy>,
     ) -> Result<(Vec<Hit>, Strategy)> {
-        let Some(ef) = self.living_ef(living.set().len(), params, strategy) else {
+        let Some(ef) = self.living_ef(living.len(), params, strategy) else {
             return self.run(Some(living), params, strategy);
         };
         let (walked, strategy) = match self.hot {
@@ -315,8 +319,8 @@ impl Search<'_> {
         let mut strategy = plan.strategy();
         let hits = match (plan, self.hot) {
             (Plan::Nothing, _) => Vec::new(),
-            (Plan::Exact, _) => self.exhaustive(allowed.map(Allowed::set))?,
-            (Plan::Scan, _) => self.scan(allowed.map(Allowed::set))?,
+            (Plan::Exact, _) => self.exhaustive(allowed)?,
+            (Plan::Scan, _) => self.scan(allowed)?,
             (Plan::Graph, Some(hot)) => {
                 strategy = Strategy::Hot;
                 self.expanded(hot, None, self.ef(params))?
@@ -327,7 +331,7 @@ impl Search<'_> {
                     (_, None) => Some(self.graph(ef)?),
                     (Some(hot), Some(allowed)) => {
                         strategy = Strategy::Hot;
-                        let share = plan::share(allowed.set().len(), self.dense.rows());
+                        let share = plan::share(allowed.len(), self.dense.rows());
                         let hits = self.expanded(hot, Some(allowed.bits()), self.hot_ef(params, ef, share))?;
                         (hits.len() >= self.k).then_some(hits)
                     }
@@ -353,8 +357,8 @@ impl Search<'_> {
                 let open = outward::open(allowed.bits(), ranking, self.coded);
                 Ok((self.outward(allowed.bits(), open)?, Strategy::Clusters))
             }
-            _ if self.dense.codec().is_some() => Ok((self.scan(allowed.map(Allowed::set))?, Strategy::Scan)),
-            _ => Ok((self.exhaustive(allowed.map(Allowed::set))?, Strategy::Exact)),
+            _ if self.dense.codec().is_some() => Ok((self.scan(allowed)?, Strategy::Scan)),
+            _ => Ok((self.exhaustive(allowed)?, Strategy::Exact)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The best of a stream of candidates.
 
+use crate::kernel::{ordered, unordered};
+
 /// Distance, then ordinal.
 pub(in crate::segment) type Candidate = (f32, u32);
 
@@ -7,12 +9,29 @@ pub(in crate::segment) fn nearer(a: &Candidate, b: &Candidate) -> std::cmp::Orde
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
+/// A candidate as one integer that sorts as the candidate does: comparing two is one instruction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+impl Key {
+    #[inline]
+    const fn new((distance, ordinal): Candidate) -> Self {
+        Self((ordered(distance) as u64) << 32 | ordinal as u64)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the key's two halves apart")]
+    const fn candidate(self) -> Candidate {
+        (unordered((self.0 >> 32) as u32), self.0 as u32)
+    }
+}
+
 /// The `size` nearest candidates of a stream.
 ///
 /// Candidates below the bound are appended, and once there are twice as many as wanted, selection throws the worse
 /// half away: constant time each, where a heap moves `log size` entries.
 pub(in crate::segment) struct Nearest {
-    kept: Vec<Candidate>,
+    kept: Vec<Key>,
     size: usize,
     /// Nothing from here on can be among the nearest: the worst of them, at the last selection.
     bound: f32,
@@ -28,7 +47,7 @@ impl Nearest {
     pub(in crate::segment) fn offer(&mut self, candidate: Candidate) {
         // At the bound itself the ordinal decides. What is infinitely far is kept while there is room, as any other.
         if candidate.0 <= self.bound {
-            self.kept.push(candidate);
+            self.kept.push(Key::new(candidate));
             if self.kept.len() >= self.size.saturating_mul(2) {
                 self.select();
             }
@@ -37,8 +56,8 @@ impl Nearest {
 
     fn select(&mut self) {
         if self.kept.len() > self.size {
-            let (_, worst, _) = self.kept.select_nth_unstable_by(self.size - 1, nearer);
-            self.bound = worst.0;
+            let (_, worst, _) = self.kept.select_nth_unstable(self.size - 1);
+            self.bound = worst.candidate().0;
             self.kept.truncate(self.size);
         }
     }
@@ -48,13 +67,67 @@ impl Nearest {
         if self.kept.len() < k {
             return f32::INFINITY;
         }
-        self.kept.select_nth_unstable_by(k - 1, nearer).1.0
+        self.kept.select_nth_unstable(k - 1).1.candidate().0
+    }
+
+    pub(in crate::segment) fn sorted(self) -> Vec<Candidate> {
+        self.ascending().sorted()
+    }
+
+    /// The same, sorted as far as they are looked at.
+    pub(in crate::segment) fn ascending(mut self) -> Ascending {
+        self.select();
+        Ascending { all: self.kept, sorted: 0 }
+    }
+}
+
+/// Candidates, nearest first, sorted no farther than they are looked at: rescoring mostly looks at a few dozen of some hundred.
+pub(in crate::segment) struct Ascending {
+    all: Vec<Key>,
+    /// So many are in their places.
+    sorted: usize,
+}
+
+impl Ascending {
+    /// Candidates that are sorted in the first place.
+    const FIRST: usize = 32;
+
+    /// Of candidates that are sorted already.
+    pub(in crate::segment) fn of_sorted(candidates: impl IntoIterator<Item = Candidate>) -> Self {
+        let all: Vec<Key> = candidates.into_iter().map(Key::new).collect();
+        debug_assert!(all.is_sorted(), "candidates out of order");
+        Self { sorted: all.len(), all }
+    }
+
+    pub(in crate::segment) const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The candidate in place `at`, if there are so many.
+    #[inline]
+    pub(in crate::segment) fn get(&mut self, at: usize) -> Option<Candidate> {
+        if at >= self.sorted {
+            self.reach(at);
+        }
+        self.all.get(at).map(|key| key.candidate())
     }
 
     pub(in crate::segment) fn sorted(mut self) -> Vec<Candidate> {
-        self.select();
-        self.kept.sort_unstable_by(nearer);
-        self.kept
+        self.reach(usize::MAX);
+        self.all.into_iter().map(Key::candidate).collect()
+    }
+
+    /// Makes sure that place `at` has its candidate.
+    fn reach(&mut self, at: usize) {
+        let rest = &mut self.all[self.sorted..];
+        // Twice as many each time: whoever looks at all of them pays for one sort.
+        let wanted = at.saturating_add(1).max(self.sorted * 2).max(Self::FIRST) - self.sorted;
+        let wanted = wanted.min(rest.len());
+        if wanted < rest.len() {
+            rest.select_nth_unstable(wanted);
+        }
+        rest[..wanted].sort_unstable();
+        self.sorted += wanted;
     }
 }
 
@@ -78,6 +151,23 @@ mod tests {
             }
             all.truncate(size);
             prop_assert_eq!(nearest.sorted(), all);
+        }
+
+        /// Whatever is looked at, and in whichever order, is what a sort puts there.
+        #[test]
+        fn what_is_looked_at_is_in_its_place(
+            distances in prop::collection::vec(-40i8..40, 0..300), looks in prop::collection::vec(0usize..320, 1..20),
+        ) {
+            let mut all: Vec<Candidate> = (0u32..).zip(&distances).map(|(i, &d)| (f32::from(d), i)).collect();
+            let mut nearest = Nearest::new(300);
+            all.iter().for_each(|&candidate| nearest.offer(candidate));
+            all.sort_by(nearer);
+            let mut ascending = nearest.ascending();
+            let mut sorted = Ascending::of_sorted(all.iter().copied());
+            for at in looks {
+                prop_assert_eq!(ascending.get(at), all.get(at).copied());
+                prop_assert_eq!(sorted.get(at), all.get(at).copied());
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::{
     Hit, Search,
     bits::Bits,
-    nearest::Candidate,
+    nearest::Ascending,
     scan::{Batch, score},
     walk::{ByCode, ByOriginal},
 };
@@ -71,7 +71,7 @@ impl Search<'_> {
             let found = clusters(&mut scorer, (bits, open), (self.k, self.k), self.watch);
             let ByOriginal { scored, failed, .. } = scorer;
             self.scored += scored;
-            return failed.map_or(found, Err).and_then(|found| self.hits(found));
+            return failed.map_or(found, Err).and_then(|found| self.hits(found.sorted()));
         }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
@@ -81,13 +81,13 @@ impl Search<'_> {
     }
 }
 
-/// The `size` nearest matches by `scorer`, sorted, of which the first `k` matter, as far as the search goes.
+/// The `size` nearest matches by `scorer`, of which the first `k` matter, as far as the search goes.
 pub(in crate::segment) fn clusters(
     scorer: &mut impl Scorer,
     (bits, mut open): (&Bits, Vec<Open>),
     (k, size): (usize, usize),
     watch: &dyn Watch,
-) -> Result<Vec<Candidate>> {
+) -> Result<Ascending> {
     open.retain(|open| open.matches > 0);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let missed = MISSED * k as f32;
@@ -118,7 +118,7 @@ pub(in crate::segment) fn clusters(
             until_estimate = scored + left.len().max(scored / ESTIMATE_EVERY).max(ESTIMATE_MIN);
         }
     }
-    Ok(batch.nearest.sorted())
+    Ok(batch.nearest.ascending())
 }
 
 /// Sorts clusters as far as they are wanted: a search mostly needs few of many.

@@ -7,7 +7,7 @@ use super::{
     allowed::Allowed,
     outward::{Open, open},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, segment::ranking::Ranking};
 
 /// `ef` where neither the request nor `k` asks for more and nothing was measured.
 const EF_DEFAULT: usize = 256;
@@ -80,13 +80,13 @@ impl Search<'_> {
         strategy: Option<Strategy>,
     ) -> Result<Plan> {
         let Some(allowed) = allowed else { return Ok(self.unfiltered(params, strategy)) };
-        let matching = allowed.set().len();
+        let matching = allowed.len();
         if matching == 0 {
             return Ok(Plan::Nothing);
         }
         let strategy = match strategy {
             None if params.exact || matching <= EXACT_POINTS_MAX => Some(Strategy::Exact),
-            None if matching <= SCAN_POINTS_MIN => Some(Strategy::Scan),
+            None if matching <= SCAN_POINTS_MIN || self.scans(matching, params) => Some(Strategy::Scan),
             chosen => chosen,
         };
         match strategy {
@@ -100,7 +100,7 @@ impl Search<'_> {
         let mut open = self.dense.ranking().map(|ranking| open(allowed.bits(), ranking, self.coded));
         let density = self.density(params, matching, open.as_deref_mut());
         let ef = self.filtered_ef(params, (share(matching, self.dense.rows()), density));
-        let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_deref(), ef));
+        let strategy = strategy.unwrap_or_else(|| self.cheapest(matching, open.as_ref().map(Vec::len), ef));
         Ok(match (strategy, open) {
             (Strategy::Scan, _) => self.scan_of_all(),
             (Strategy::Clusters, Some(open)) => Plan::Clusters { open },
@@ -152,17 +152,25 @@ impl Search<'_> {
         points * u64::from(params.size) * 4 / 1_024 <= u64::from(params.hnsw.full_scan_threshold)
     }
 
-    /// The plan that costs least for `matching` points, known by cluster if the clusters could be ranked, and a walk of width `ef`.
+    /// Whether a scan of `matching` points costs least whatever the query is: that saves ranking the clusters for it.
+    fn scans(&self, matching: u64, params: SearchParams) -> bool {
+        let clusters = self.dense.ranking().map(Ranking::len);
+        // No walk is narrower than one where all points around the query match.
+        let ef = self.filtered_ef(params, (1.0, 1.0));
+        self.cheapest(matching, clusters, ef) == Strategy::Scan
+    }
+
+    /// The plan that costs least for `matching` points in so many clusters, if those can be ranked, and a walk of width `ef`.
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    fn cheapest(&self, matching: u64, open: Option<&[Open]>, ef: usize) -> Strategy {
+    fn cheapest(&self, matching: u64, clusters: Option<usize>, ef: usize) -> Strategy {
         let points = f64::from(self.dense.rows());
         let matches = matching as f64;
         let mut plans = vec![(matches, Strategy::Scan)];
-        if let Some(open) = open {
+        if let Some(clusters) = clusters {
             let unmeasured = || OUTWARD_PER_ROOT * matches.sqrt().min(matches / OUTWARD_PER_ROOT);
             let outward =
                 self.dense.filtered().outward(matches / points).map_or_else(unmeasured, |part| matches * part);
-            plans.push((COST_OUTWARD * outward + COST_RANKED * open.len() as f64, Strategy::Clusters));
+            plans.push((COST_OUTWARD * outward + COST_RANKED * clusters as f64, Strategy::Clusters));
         }
         if !self.is_few(matching) && ef <= FILTERED_EF_MAX {
             let walked = self.dense.calibration().scored(ef).unwrap_or(WALKED_PER_EF * ef as f64);

@@ -2,7 +2,7 @@
 
 use super::{
     Hit, Search,
-    nearest::{Candidate, nearer},
+    nearest::{Ascending, Candidate, nearer},
 };
 use crate::{
     Error, Result,
@@ -31,33 +31,47 @@ impl<'a> Search<'a> {
 
     /// The best candidates by full code, the best of those by original vector, unless the request wants the codes' order.
     ///
-    /// `found` is sorted. How many are scored again follows from the errors that come to light: see [`refine`].
-    pub(super) fn rescore(&mut self, mut found: Vec<Candidate>, codes: &Codes<'_>) -> Result<Vec<Hit>> {
+    /// How many are scored again follows from the errors that come to light: see [`refine`].
+    pub(super) fn rescore(&mut self, mut found: Ascending, codes: &Codes<'_>) -> Result<Vec<Hit>> {
         let oversampled = self.oversampled();
-        self.scored += refine(
+        let by_originals = self.by_originals();
+        let found = refine(
             &mut found,
             (self.k, oversampled.unwrap_or(0)),
             |ordinal| crate::kernel::prefetch(codes.low(ordinal)),
-            |ordinal| Ok(codes.query.fine(codes.high(ordinal), codes.low(ordinal))),
+            |ordinal| {
+                if by_originals {
+                    // Nearly all that come so far are looked at once more.
+                    self.exact.prefetch(ordinal);
+                }
+                Ok(codes.query.fine(codes.high(ordinal), codes.low(ordinal)))
+            },
         )?;
+        self.scored += found.len() as u64;
         self.settle(found)
     }
 
     /// The last step: the best of `found`, which is sorted by full code, by their originals.
     pub(super) fn settle(&mut self, mut found: Vec<Candidate>) -> Result<Vec<Hit>> {
         let oversampled = self.oversampled();
-        let rescored = self.quantization.rescore != Some(false) || self.quantization.ignore;
-        if rescored && matches!(self.exact, Exact::Originals(_)) {
+        if self.by_originals() {
             found.truncate(oversampled.unwrap_or(usize::MAX));
-            self.scored += refine(
-                &mut found,
+            found = refine(
+                &mut Ascending::of_sorted(found),
                 (self.k, oversampled.unwrap_or(0)),
                 |ordinal| self.exact.prefetch(ordinal),
                 |ordinal| self.exact.distance(ordinal),
             )?;
+            self.scored += found.len() as u64;
         }
         found.truncate(self.k);
         self.hits(found)
+    }
+
+    /// Whether originals settle the order in the end.
+    fn by_originals(&self) -> bool {
+        let rescored = self.quantization.rescore != Some(false) || self.quantization.ignore;
+        rescored && matches!(self.exact, Exact::Originals(_))
     }
 
     /// Rows as the points that they are of: nearest first, ties by ordinal.
@@ -91,24 +105,29 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Scores the first candidates again by something better, and keeps those alone, sorted; gives their number.
+/// Scores the first candidates again by something better, and gives those alone, sorted.
 ///
-/// `found` is sorted by estimates. The first `wanted` and a few more show how the estimates err: mean and deviation. From then on a
+/// `found` is in the order of estimates. The first `wanted` and a few more show how the estimates err: mean and deviation. From then on a
 /// candidate is scored only if its estimate, corrected by the mean, is at most three deviations beyond the `wanted`th best distance so
 /// far. Estimates ascend, so the first that is farther ends it. At least `least` are scored in any case.
 pub(in crate::segment) fn refine(
-    found: &mut Vec<Candidate>,
+    found: &mut Ascending,
     (wanted, least): (usize, usize),
     prefetch: impl Fn(u32),
     mut score: impl FnMut(u32) -> Result<f32>,
-) -> Result<u64> {
+) -> Result<Vec<Candidate>> {
     let trusted = (wanted + MORE_MIN).max(least);
-    found.iter().take(AHEAD).for_each(|&(_, ordinal)| prefetch(ordinal));
+    let mut scored: Vec<Candidate> = Vec::with_capacity(trusted.min(found.len()));
+    for at in 0..AHEAD {
+        if let Some((_, ahead)) = found.get(at) {
+            prefetch(ahead);
+        }
+    }
     // The nearest `wanted` distances so far, sorted.
     let mut best: Vec<f32> = Vec::with_capacity(wanted.min(found.len()) + 1);
     let (mut sum, mut squares) = (0.0f32, 0.0f32);
-    let mut done = 0;
-    while let Some(&(estimate, ordinal)) = found.get(done) {
+    while let Some((estimate, ordinal)) = found.get(scored.len()) {
+        let done = scored.len();
         if done >= trusted {
             #[expect(clippy::cast_precision_loss, reason = "a few dozen candidates, seldom thousands")]
             let count = done as f32;
@@ -119,7 +138,7 @@ pub(in crate::segment) fn refine(
                 break;
             }
         }
-        if let Some(&(_, ahead)) = found.get(done + AHEAD) {
+        if let Some((_, ahead)) = found.get(done + AHEAD) {
             prefetch(ahead);
         }
         let distance = score(ordinal)?;
@@ -133,12 +152,10 @@ pub(in crate::segment) fn refine(
             best.truncate(wanted - 1);
             best.insert(best.partition_point(|&other| other <= distance), distance);
         }
-        found[done].0 = distance;
-        done += 1;
+        scored.push((distance, ordinal));
     }
-    found.truncate(done);
-    found.sort_unstable_by(nearer);
-    Ok(done as u64)
+    scored.sort_unstable_by(nearer);
+    Ok(scored)
 }
 
 pub(super) fn hits(candidates: Vec<Candidate>) -> Vec<Hit> {
@@ -179,9 +196,9 @@ mod tests {
                 .map(|(ordinal, truth)| (truth + noise * (random.unit() as f32 - 0.5) + 7.0, ordinal))
                 .collect();
             found.sort_unstable_by(nearer);
-            let all = found.clone();
-            let scored = refine(&mut found, (wanted, 0), |_| (), |ordinal| Ok(truths[ordinal as usize])).unwrap();
-            prop_assert_eq!(scored as usize, found.len());
+            let truth = |ordinal: u32| Ok(truths[ordinal as usize]);
+            let mut all = Ascending::of_sorted(found);
+            let found = refine(&mut all, (wanted, 0), |_| (), truth).unwrap();
             prop_assert!(found.len() >= (wanted + MORE_MIN).min(truths.len()));
             let mut sorted = truths.clone();
             sorted.sort_unstable_by(f32::total_cmp);
@@ -191,19 +208,21 @@ mod tests {
                 let right = found.iter().take(wanted).filter(|&&(distance, _)| distance <= bound).count();
                 prop_assert!(right + 3 >= wanted.min(truths.len()), "{} of {} are right", right, wanted);
             }
-            let mut none = all.clone();
-            refine(&mut none, (wanted, truths.len()), |_| (), |ordinal| Ok(truths[ordinal as usize])).unwrap();
-            prop_assert_eq!(none.len(), all.len());
+            prop_assert_eq!(refine(&mut all, (wanted, truths.len()), |_| (), truth).unwrap().len(), truths.len());
         }
     }
 
     #[test]
     fn exact_estimates_need_no_second_look() {
-        let mut found: Vec<Candidate> = (0..1_000u32).map(|ordinal| (ordinal as f32, ordinal)).collect();
-        assert_eq!(refine(&mut found, (10, 0), |_| (), |ordinal| Ok(ordinal as f32)).unwrap(), 14);
+        let scored = |found: &[Candidate], wanted: usize| {
+            let mut found = Ascending::of_sorted(found.iter().copied());
+            refine(&mut found, (wanted, 0), |_| (), |ordinal| Ok(ordinal as f32)).unwrap().len()
+        };
+        let found: Vec<Candidate> = (0..1_000u32).map(|ordinal| (ordinal as f32, ordinal)).collect();
+        assert_eq!(scored(&found, 10), 14);
+        assert_eq!(scored(&[(f32::NEG_INFINITY, 0), (1.0, 1), (f32::INFINITY, 2)], 1), 3);
+        assert_eq!(scored(&[], 3), 0);
+        let mut found = Ascending::of_sorted(found);
         assert!(refine(&mut found, (10, 0), |_| (), |_| Err(Error::Cancelled)).is_err());
-        let mut odd = vec![(f32::NEG_INFINITY, 0), (1.0, 1), (f32::INFINITY, 2)];
-        assert_eq!(refine(&mut odd, (1, 0), |_| (), |ordinal| Ok(ordinal as f32)).unwrap(), 3);
-        assert_eq!(refine(&mut Vec::new(), (3, 0), |_| (), |_| Ok(0.0)).unwrap(), 0);
     }
 }

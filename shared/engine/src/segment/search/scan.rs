@@ -1,10 +1,8 @@
 //! Plans that look at every allowed point, in the order of the file.
 
-use roaring::RoaringBitmap;
-
 use super::{
-    Hit, Search,
-    nearest::{Candidate, Nearest},
+    Allowed, Hit, Search,
+    nearest::{Ascending, Nearest},
     rescore::hits,
     walk::{ByCode, ByOriginal},
 };
@@ -21,7 +19,7 @@ const WATCH_EVERY: usize = 2_048;
 
 impl Search<'_> {
     /// Exact distances to all allowed points.
-    pub(super) fn exhaustive(&mut self, allowed: Option<&RoaringBitmap>) -> Result<Vec<Hit>> {
+    pub(super) fn exhaustive(&mut self, allowed: Option<&Allowed>) -> Result<Vec<Hit>> {
         let mut scorer = ByOriginal { exact: &self.exact, scored: 0, failed: None };
         let mut batch = Batch::new(self.k);
         if let Some(places) = &self.places {
@@ -31,7 +29,7 @@ impl Search<'_> {
         let found = self.every(&mut scorer, allowed, batch);
         let ByOriginal { scored, failed, .. } = scorer;
         self.scored += scored;
-        let found = failed.map_or(found, Err)?;
+        let found = failed.map_or(found, Err)?.sorted();
         if let Some(places) = &self.places {
             // Checked of those alone that leave.
             found.iter().try_for_each(|&(_, ordinal)| places.check(ordinal))?;
@@ -40,7 +38,7 @@ impl Search<'_> {
     }
 
     /// Coarse distances to all allowed points, then rescoring.
-    pub(super) fn scan(&mut self, allowed: Option<&RoaringBitmap>) -> Result<Vec<Hit>> {
+    pub(super) fn scan(&mut self, allowed: Option<&Allowed>) -> Result<Vec<Hit>> {
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };
         let found = self.every(&mut scorer, allowed, Batch::new(self.coarse_count()))?;
@@ -48,18 +46,19 @@ impl Search<'_> {
         self.rescore(found, &codes)
     }
 
-    /// The nearest of all allowed rows, sorted, as many as the batch keeps.
-    fn every(
-        &self,
-        scorer: &mut impl Scorer,
-        allowed: Option<&RoaringBitmap>,
-        mut batch: Batch<'_>,
-    ) -> Result<Vec<Candidate>> {
+    /// The nearest of all allowed rows, as many as the batch keeps.
+    fn every(&self, scorer: &mut impl Scorer, allowed: Option<&Allowed>, mut batch: Batch<'_>) -> Result<Ascending> {
         let points = self.dense.rows();
+        if let Some(few) = allowed.and_then(Allowed::few) {
+            let inside = few.partition_point(|&ordinal| ordinal < points);
+            let parts = few[..inside].chunks(WATCH_EVERY);
+            parts.into_iter().try_for_each(|part| score((&mut *scorer, &mut batch), part, self.watch))?;
+            return Ok(batch.nearest.ascending());
+        }
         let mut some = [0u32; WATCH_EVERY];
         match allowed {
             Some(allowed) => {
-                let mut all = allowed.iter();
+                let mut all = allowed.set().iter();
                 loop {
                     let next = all.next_many(&mut some);
                     // Ordinals ascend; a bitmap from a damaged file could go beyond the points.
@@ -81,7 +80,7 @@ impl Search<'_> {
                 }
             }
         }
-        Ok(batch.nearest.sorted())
+        Ok(batch.nearest.ascending())
     }
 }
 

@@ -5,7 +5,7 @@ use cairn_model::SearchParams;
 use super::{
     Hit, Search,
     bits::Bits,
-    nearest::Candidate,
+    nearest::{Ascending, Candidate},
     plan::{FILTERED_EF_MAX, KEPT_PER_HIT, share},
     rescore::Codes,
 };
@@ -91,7 +91,7 @@ impl Search<'_> {
     /// The hits among `found`, which is sorted.
     fn finish(&mut self, codes: Option<&Codes<'_>>, found: Vec<Candidate>) -> Result<Vec<Hit>> {
         match codes {
-            Some(codes) => self.rescore(found, codes),
+            Some(codes) => self.rescore(Ascending::of_sorted(found), codes),
             None => self.hits(found.into_iter().take(self.k).collect()),
         }
     }
