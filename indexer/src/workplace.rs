@@ -12,6 +12,8 @@ use crate::{Error, Result};
 const PREFIX: &str = "cairn-index-";
 /// Locked while the job lives; the system unlocks it however the process ends.
 const LOCK: &str = "lock";
+/// The lock before it is locked.
+const UNNAMED: &str = "lock.new";
 
 /// A locked temporary directory.
 pub(crate) struct Workplace {
@@ -28,8 +30,11 @@ impl Workplace {
         sweep(parent);
         let fail = |error| Error::disk(parent, error);
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(fail)?;
-        let lock = File::create_new(dir.path().join(LOCK)).map_err(fail)?;
+        // It has its name only once it is locked: before, others would take it for a dead job's.
+        let unnamed = dir.path().join(UNNAMED);
+        let lock = File::create_new(&unnamed).map_err(fail)?;
         lock.lock().map_err(fail)?;
+        fs::rename(&unnamed, dir.path().join(LOCK)).map_err(fail)?;
         Ok(Self { dir, _lock: lock })
     }
 
@@ -64,12 +69,16 @@ mod tests {
         fs::write(dead.join("x.seg"), "x").unwrap();
         let other = parent.path().join("others");
         fs::create_dir(&other).unwrap();
+        let begun = parent.path().join("cairn-index-begun");
+        fs::create_dir(&begun).unwrap();
+        fs::write(begun.join(UNNAMED), "").unwrap();
 
         let living = Workplace::open(parent.path()).unwrap();
-        assert!(!dead.exists() && other.exists());
+        assert!(!dead.exists() && other.exists() && begun.exists());
+        assert!(File::open(living.path().join(LOCK)).unwrap().try_lock().is_err(), "it is locked under its name");
         let second = Workplace::open(parent.path()).unwrap();
         assert!(living.path().exists() && second.path().exists());
         drop((living, second));
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 2);
     }
 }
