@@ -89,7 +89,7 @@ pub const CODES_MULTIPLE: usize = 16;
 pub const CODES_MULTIPLE_V1: usize = 64;
 
 /// Bytes of the factors in front of the high nibbles.
-const HIGH_FACTOR_BYTES: usize = 8;
+const HIGH_FACTOR_BYTES: usize = kernel::FACTORS_BYTES;
 /// Bytes of the factor in front of the low nibbles.
 const LOW_FACTOR_BYTES: usize = 4;
 

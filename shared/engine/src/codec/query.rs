@@ -5,14 +5,11 @@ use std::fmt;
 use cairn_model::Distance;
 
 use super::quantizer::{ROUNDER, dot, finite, largest, rotate};
-use super::{Codec, HIGH_FACTOR_BYTES, LOW_FACTOR_BYTES};
-use crate::kernel::{BLOCK_BYTES, BLOCK_DIMS, CodeProduct, CodeProducts, CodeTable, Kernel, Pair};
+use super::{Codec, LOW_FACTOR_BYTES};
+use crate::kernel::{self, BLOCK_BYTES, BLOCK_DIMS, CodeDistances, CodeProduct, CodeTable, CodeTerms, Kernel, Pair};
 
 /// The largest component of a query in steps: 127 in the first plane, 127 in the second.
 const STEPS: f32 = 127.0 * 256.0 + 127.0;
-
-/// Records scored between two looks at their factors.
-const BATCH: usize = 64;
 
 /// A section of high records, by ordinal.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +19,7 @@ impl<'a> HighRecords<'a> {
     /// Records of `record_bytes` bytes, see [`Codec::high_bytes`].
     #[must_use]
     pub const fn new(section: &'a [u8], record_bytes: usize) -> Self {
-        Self(CodeTable::new(section, record_bytes, HIGH_FACTOR_BYTES))
+        Self(CodeTable::new(section, record_bytes))
     }
 
     /// A record; empty where there is none.
@@ -37,7 +34,7 @@ impl<'a> HighRecords<'a> {
 /// serves [`Query::coarse`].
 pub struct Query {
     dot_u4_i8: Pair<u8, i8, i32>,
-    dots_u4_i8: CodeProducts,
+    distances_u4_i8: CodeDistances,
     dot_u8_i16: CodeProduct,
     /// Codes of a record.
     padded: usize,
@@ -45,14 +42,11 @@ pub struct Query {
     plane: Vec<i8>,
     /// `steps - 256 * plane`, likewise.
     rest: Vec<i8>,
-    /// 15 times the sum of `plane`: twice what centring the high nibbles takes away.
-    plane_sum: i32,
     /// 255 times the sum of all steps: twice what centring the codes takes away.
     steps_sum: i64,
-    /// `distance = base + bias_weight * bias - (coarse or fine)_weight * factor * product`.
-    base: f32,
-    bias_weight: f32,
-    coarse_weight: f32,
+    /// How coarse products become distances. `shift` is 15 times the sum of `plane`: twice what centring the high nibbles takes away.
+    terms: CodeTerms,
+    /// The weight of fine products, instead of the terms'.
     fine_weight: f32,
     /// What one step of the planes stands for.
     step: f32,
@@ -88,16 +82,18 @@ pub(super) fn prepare(codec: &Codec, query: &[f32], kernel: &Kernel) -> Query {
     let step = residual.largest * f64::from(largest) / f64::from(STEPS);
     Query {
         dot_u4_i8: kernel.dot_u4_i8,
-        dots_u4_i8: kernel.dots_u4_i8,
+        distances_u4_i8: kernel.distances_u4_i8,
         dot_u8_i16: kernel.dot_u8_i16,
         padded: rotated.len(),
-        plane_sum: 15 * planes.plane_sum,
         steps_sum: 255 * (256 * i64::from(planes.plane_sum) + i64::from(planes.rest_sum)),
         plane: planes.plane,
         rest: planes.rest,
-        base: finite(base),
-        bias_weight,
-        coarse_weight: finite(times * step * 256.0),
+        terms: CodeTerms {
+            shift: 15 * planes.plane_sum,
+            base: finite(base),
+            bias_weight,
+            weight: finite(times * step * 256.0),
+        },
         fine_weight: finite(times * step),
         step: finite(step),
     }
@@ -161,12 +157,12 @@ impl Query {
 
     /// The share `a` of the centre that was taken off; for Dot and Cosine.
     pub(crate) fn share(&self) -> f32 {
-        -self.bias_weight
+        -self.terms.bias_weight
     }
 
     /// The distance of the centre.
     pub(crate) fn at_centre(&self) -> f32 {
-        self.base
+        self.terms.base
     }
 
     /// An estimate of the distance to a record's vector from its high nibbles. Smaller is nearer; the same quantity as
@@ -176,30 +172,17 @@ impl Query {
     #[inline]
     pub fn coarse(&self, high: &[u8]) -> f32 {
         let Some((factor, bias, codes)) = self.high(high) else { return f32::INFINITY };
-        self.coarse_of((self.dot_u4_i8)(codes, &self.plane), factor, bias)
+        self.terms.distance((self.dot_u4_i8)(codes, &self.plane), factor, bias)
     }
 
     /// Sets `out[i]` to [`Query::coarse`] of record `ordinals[i]` of a section of high records; faster than one by one.
     #[inline]
     pub fn coarse_all(&self, high: &HighRecords<'_>, ordinals: &[u32], out: &mut [f32]) {
-        let mut products = [0i32; BATCH];
-        for (ordinals, out) in ordinals.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let products = &mut products[..ordinals.len()];
-            (self.dots_u4_i8)(&high.0, ordinals, &self.plane, products);
-            for ((&ordinal, &mut product), out) in ordinals.iter().zip(products).zip(out) {
-                *out = match self.high(high.get(ordinal)) {
-                    Some((factor, bias, _)) => self.coarse_of(product, factor, bias),
-                    None => f32::INFINITY,
-                };
-            }
+        if high.0.code_bytes() * 2 == self.padded {
+            (self.distances_u4_i8)(&high.0, ordinals, &self.plane, &self.terms, out);
+        } else {
+            out.fill(f32::INFINITY);
         }
-    }
-
-    #[inline]
-    fn coarse_of(&self, product: i32, factor: f32, bias: f32) -> f32 {
-        #[expect(clippy::cast_precision_loss, reason = "far finer than the estimate")]
-        let product = (2 * product - self.plane_sum) as f32;
-        self.distance(bias, self.coarse_weight * (factor * product))
     }
 
     /// As [`Query::coarse`], from both records: nearly exact.
@@ -213,24 +196,14 @@ impl Query {
         let product = 2 * (self.dot_u8_i16)(high, low, &self.plane, &self.rest) - self.steps_sum;
         #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
         let product = product as f32;
-        self.distance(bias, self.fine_weight * (f32::from_le_bytes(*factor) * product))
+        let estimate = self.fine_weight * (f32::from_le_bytes(*factor) * product);
+        // `min` takes the number where the other side is NaN.
+        (self.terms.base + self.terms.bias_weight * bias - estimate).min(f32::INFINITY)
     }
 
     /// Factor, bias and codes of a high record, if it has this query's length.
     #[inline]
     fn high<'a>(&self, high: &'a [u8]) -> Option<(f32, f32, &'a [u8])> {
-        let (factors, codes) = high.split_first_chunk::<HIGH_FACTOR_BYTES>()?;
-        let [a, b, c, d, e, f, g, h] = *factors;
-        (codes.len() * 2 == self.padded).then_some((
-            f32::from_le_bytes([a, b, c, d]),
-            f32::from_le_bytes([e, f, g, h]),
-            codes,
-        ))
-    }
-
-    #[inline]
-    fn distance(&self, bias: f32, estimate: f32) -> f32 {
-        // `min` takes the number where the other side is NaN.
-        (self.base + self.bias_weight * bias - estimate).min(f32::INFINITY)
+        kernel::factors(high).filter(|(_, _, codes)| codes.len() * 2 == self.padded)
     }
 }

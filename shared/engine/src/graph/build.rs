@@ -189,6 +189,7 @@ impl<P: Pairs> Insertion<'_, P> {
     /// Sets the list of `node` to the best of `memory.list`.
     fn prune(&self, node: u32, level: u8, memory: &mut Memory) {
         let Memory { list, distances, keys, selector, .. } = memory;
+        distances.resize(list.len(), 0.0);
         self.pairs.distances(node, list, distances);
         keys.clear();
         keys.extend(list.iter().zip(&*distances).map(|(&id, &distance)| Key::new(distance, id)));
@@ -203,20 +204,18 @@ impl<P: Pairs> Insertion<'_, P> {
 pub(super) struct FromPoint<'a, P> {
     pairs: &'a P,
     point: u32,
-    distances: Vec<f32>,
 }
 
 impl<'a, P: Pairs> FromPoint<'a, P> {
     pub(super) const fn new(pairs: &'a P, point: u32) -> Self {
-        Self { pairs, point, distances: Vec::new() }
+        Self { pairs, point }
     }
 }
 
 impl<P: Pairs> Scorer for FromPoint<'_, P> {
     #[inline]
     fn score(&mut self, ordinals: &[u32], out: &mut [f32]) {
-        self.pairs.distances(self.point, ordinals, &mut self.distances);
-        out.copy_from_slice(&self.distances);
+        self.pairs.distances(self.point, ordinals, out);
     }
 
     #[inline]

@@ -17,62 +17,35 @@ use crate::{
     codec::{Codec, Factors},
     kernel::{
         self,
-        tile::{self, Panel, Tile},
+        tile::{self, Panel, Rows, Terms, Tile},
     },
 };
 
 /// What the bytes of a row are rounded up to.
 const WIDTH_MULTIPLE: usize = 64;
-/// Distances computed at a time.
-const CHUNK: usize = 64;
 
 /// Coded points.
 pub struct Coded {
     /// Bytes of a row, a multiple of 64.
     width: usize,
     rows: Vec<u8>,
-    /// Packed, so that they can be asked for ahead as bytes.
-    terms: Vec<[u32; 4]>,
+    terms: Vec<Terms>,
     tile: &'static Tile,
 }
 
 /// What a point's distances need beside its row.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    factor: f32,
-    bias: f32,
-    /// Half the sum of `u - 128`, and an eighth of the width: what centring on 127.5 instead of 128 adds.
-    half: f32,
-    /// 128 times the sum of `u - 128`: what a product with this row as the signed side has too much.
-    shift: i32,
+///
+/// The levels of a code are centred on 127.5, the signed side of a product on 128: half the sum of `u - 128` and an eighth of the width are what
+/// that adds. A product with this row as the signed side has 128 times its sum of `u - 128` too much.
+#[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
+fn terms(row: &[u8], factor: f32, bias: f32) -> Terms {
+    let sum = offsets(row);
+    Terms { factor, bias, half: 0.5 * sum as f32 + row.len() as f32 / 8.0, shift: 128 * sum }
 }
 
-impl Terms {
-    #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
-    fn new(row: &[u8], factor: f32, bias: f32) -> Self {
-        let sum: i32 = row.iter().map(|&code| i32::from(code) - 128).sum();
-        Self { factor, bias, half: 0.5 * sum as f32 + row.len() as f32 / 8.0, shift: 128 * sum }
-    }
-
-    #[inline]
-    const fn packed(self) -> [u32; 4] {
-        [self.factor.to_bits(), self.bias.to_bits(), self.half.to_bits(), self.shift.cast_unsigned()]
-    }
-
-    #[inline]
-    const fn of([factor, bias, half, shift]: [u32; 4]) -> Self {
-        let [factor, bias, half] = [f32::from_bits(factor), f32::from_bits(bias), f32::from_bits(half)];
-        Self { factor, bias, half, shift: shift.cast_signed() }
-    }
-
-    /// The distance of two points, with the second one as the signed side of `product`.
-    #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
-    fn distance(self, signed: Self, product: i32) -> f32 {
-        let levels = product.wrapping_sub(signed.shift) as f32 + (self.half + signed.half);
-        // The maximum with 0 also takes what is no number.
-        ((self.bias + signed.bias) - self.factor * signed.factor * levels).max(0.0)
-    }
+/// The sum of `u - 128`.
+fn offsets(row: &[u8]) -> i32 {
+    row.iter().map(|&code| i32::from(code) - 128).sum()
 }
 
 impl Coded {
@@ -107,20 +80,20 @@ impl Coded {
         let before = self.rows.len();
         // What a row has beyond its codes adds nothing to any product.
         self.rows.resize(before + count * width, 128);
-        let terms = |(row, (high, low)): (&mut [u8], (&[u8], &[u8]))| {
+        let of = |(row, (high, low)): (&mut [u8], (&[u8], &[u8]))| {
             let row = &mut row[..codes];
             let Factors { factor, bias } = codec.join(high, low, row);
             match codec.distance() {
-                Distance::Euclid => Terms::new(row, factor * std::f32::consts::SQRT_2, bias),
-                Distance::Dot | Distance::Cosine | Distance::Manhattan => Terms::new(row, factor, -bias),
+                Distance::Euclid => terms(row, factor * std::f32::consts::SQRT_2, bias),
+                Distance::Dot | Distance::Cosine | Distance::Manhattan => terms(row, factor, -bias),
             }
         };
         let rows = &mut self.rows[before..];
-        let terms: Vec<Terms> = pool.install(|| {
+        let new: Vec<Terms> = pool.install(|| {
             let records = high.par_chunks_exact(high_bytes).zip(low.par_chunks_exact(low_bytes));
-            rows.par_chunks_exact_mut(width).zip(records).map(terms).collect()
+            rows.par_chunks_exact_mut(width).zip(records).map(of).collect()
         });
-        self.terms.extend(terms.into_iter().map(Terms::packed));
+        self.terms.extend(new);
     }
 
     /// Once all points are there. Inner products are lifted by as much as makes each point's distance to itself at least 0, the
@@ -128,9 +101,8 @@ impl Coded {
     pub fn finish(&mut self, codec: &Codec) {
         if codec.distance().larger_is_better() {
             let least = (0..self.terms.len()).map(|ordinal| self.own_distance(ordinal)).fold(0.0, f32::min);
-            for packed in &mut self.terms {
-                let terms = Terms::of(*packed);
-                *packed = Terms { bias: terms.bias - least / 2.0, ..terms }.packed();
+            for terms in &mut self.terms {
+                terms.bias -= least / 2.0;
             }
         }
     }
@@ -147,19 +119,18 @@ impl Coded {
         (&self.rows, self.width)
     }
 
-    /// What a point's distances need.
+    /// All points as their products are asked for.
     #[inline]
-    fn terms(&self, ordinal: u32) -> Terms {
-        Terms::of(self.terms[ordinal as usize])
+    fn points(&self) -> Rows<'_> {
+        Rows::new(&self.rows, self.width, &self.terms)
     }
 
     /// A point's distance to itself, which may be below 0.
     #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
     fn own_distance(&self, ordinal: usize) -> f32 {
-        let (own, row) = (Terms::of(self.terms[ordinal]), &self.rows[ordinal * self.width..][..self.width]);
-        let mut product = [0];
-        (self.tile.gather)(row, row, &[0], &mut product);
-        2.0 * own.bias - own.factor * own.factor * (product[0].wrapping_sub(own.shift) as f32 + 2.0 * own.half)
+        let (own, row) = (self.terms[ordinal], &self.rows[ordinal * self.width..][..self.width]);
+        let product: i32 = row.iter().map(|&code| i32::from(code) * (i32::from(code) - 128)).sum();
+        2.0 * own.bias - own.factor * own.factor * (product.wrapping_sub(own.shift) as f32 + 2.0 * own.half)
     }
 
     fn row(&self, ordinal: u32) -> &[u8] {
@@ -188,9 +159,9 @@ impl Coded {
             let products = &mut memory.products[..columns * left.len()];
             (self.tile.block)(&self.rows, left, panel, products);
             for (i, (&ordinal, products)) in left.iter().zip(products.chunks_exact(columns.max(1))).enumerate() {
-                let own = self.terms(ordinal);
+                let own = self.terms[ordinal as usize];
                 for (out, (&right, &product)) in memory.distances.iter_mut().zip(right.iter().zip(products)) {
-                    *out = own.distance(Terms::of(right), product);
+                    *out = own.distance(right, product);
                 }
                 each(chunk * BLOCK_ROWS + i, &memory.distances);
             }
@@ -214,24 +185,18 @@ impl Pairs for Coded {
     }
 
     fn distance(&self, a: u32, b: u32) -> f32 {
-        let mut product = [0];
-        (self.tile.gather)(&self.rows, self.row(a), &[b], &mut product);
-        self.terms(b).distance(self.terms(a), product[0])
+        let mut distance = [0.0];
+        self.distances(a, &[b], &mut distance);
+        distance[0]
     }
 
-    fn distances(&self, a: u32, others: &[u32], out: &mut Vec<f32>) {
-        out.clear();
-        let (own, row) = (self.terms(a), self.row(a));
-        let mut products = [0i32; CHUNK];
-        for others in others.chunks(CHUNK) {
-            let products = &mut products[..others.len()];
-            (self.tile.gather)(&self.rows, row, others, products);
-            out.extend(others.iter().zip(&*products).map(|(&b, &product)| self.terms(b).distance(own, product)));
-        }
+    #[inline]
+    fn distances(&self, a: u32, others: &[u32], out: &mut [f32]) {
+        (self.tile.distances)(&self.points(), a, others, out);
     }
 
     fn prefetch(&self, ordinal: u32) {
         kernel::prefetch(self.row(ordinal));
-        kernel::prefetch_all(bytemuck::cast_slice(&self.terms[ordinal as usize]));
+        kernel::prefetch_all(bytemuck::bytes_of(&self.terms[ordinal as usize]));
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Sorted {
     /// No slot before this one is open.
     cursor: usize,
     ef: usize,
+    /// Where what is offered comes to lie.
+    places: Vec<usize>,
 }
 
 /// A key with room for a mark: distance, ordinal, whether it was expanded.
@@ -106,12 +108,18 @@ impl Frontier for Sorted {
     #[inline]
     fn offer(&mut self, keys: &mut [Key], _allowed: impl Fn(u32) -> bool) {
         keys.sort_unstable();
+        let Self { slots, places, .. } = self;
+        // All places first, each in the slots as they are: searches of one length do not wait for one another.
+        places.clear();
+        places.extend(keys.iter().map(|&key| {
+            let slot = Slot::open(key);
+            slots.partition_point(|&other| other < slot)
+        }));
         // From the last to the first: what lies behind a new slot moves once, by as many places as there are new slots before it.
         let mut end = self.slots.len();
         self.slots.resize(end + keys.len(), Slot(0));
-        for (before, key) in keys.iter().enumerate().rev() {
+        for (before, (key, &at)) in keys.iter().zip(&self.places).enumerate().rev() {
             let slot = Slot::open(*key);
-            let at = self.slots[..end].partition_point(|&other| other < slot);
             self.slots.copy_within(at..end, at + before + 1);
             self.slots[at + before] = slot;
             end = at;

@@ -53,10 +53,11 @@ pub trait Pairs: Sync {
     /// The distance of `a` and `b`; symmetric.
     fn distance(&self, a: u32, b: u32) -> f32;
 
-    /// Replaces `out` by the distances from `a` to each of `others`.
-    fn distances(&self, a: u32, others: &[u32], out: &mut Vec<f32>) {
-        out.clear();
-        out.extend(others.iter().map(|&b| self.distance(a, b)));
+    /// Sets `out[i]` to the distance of `a` and `others[i]`; both are equally long.
+    fn distances(&self, a: u32, others: &[u32], out: &mut [f32]) {
+        for (&b, out) in others.iter().zip(out) {
+            *out = self.distance(a, b);
+        }
     }
 
     /// Fetches a point into the cache; its distance is wanted soon.

@@ -27,7 +27,6 @@ struct Candidate {
 #[derive(Default)]
 pub(super) struct Selector {
     candidates: Vec<Candidate>,
-    distances: Vec<f32>,
 }
 
 impl Selector {
@@ -47,9 +46,9 @@ impl Selector {
                 let bar = key.distance() * step;
                 while candidate.least > bar && candidate.compared < out.len() && !candidate.kept {
                     let others = &out[candidate.compared..out.len().min(candidate.compared + COMPARED)];
-                    pairs.distances(key.ordinal(), others, &mut self.distances);
-                    candidate.least =
-                        self.distances.iter().fold(candidate.least, |least, &distance| least.min(distance));
+                    let distances = &mut [0.0; COMPARED][..others.len()];
+                    pairs.distances(key.ordinal(), others, distances);
+                    candidate.least = distances.iter().fold(candidate.least, |least, &distance| least.min(distance));
                     candidate.compared += others.len();
                 }
                 if candidate.least > bar && !candidate.kept {

@@ -27,6 +27,21 @@ impl Visited {
         self.generation += 1;
     }
 
+    /// Adds all of `ordinals`, and puts those that are new at the front of `fresh`, which has room for all: how many there are.
+    #[inline]
+    pub(super) fn insert_all(&mut self, ordinals: &[u32], fresh: &mut [u32]) -> usize {
+        let (marks, generation) = (&mut *self.marks, self.generation);
+        let fresh = &mut fresh[..ordinals.len()];
+        let mut count = 0;
+        for &ordinal in ordinals {
+            let Some(mark) = marks.get_mut(ordinal as usize) else { continue };
+            fresh[count] = ordinal;
+            count += usize::from(*mark != generation);
+            *mark = generation;
+        }
+        count
+    }
+
     /// Adds `ordinal`; whether it is new. Ordinals beyond the room are never new.
     #[inline]
     pub(super) fn insert(&mut self, ordinal: u32) -> bool {
@@ -184,6 +199,10 @@ mod tests {
         visited.reset(50);
         visited.reset(101);
         assert!(visited.insert(100) && !visited.insert(101));
+        let mut fresh = [0; 6];
+        assert_eq!(visited.insert_all(&[7, 100, 3, 7, 101, 4], &mut fresh), 3);
+        assert_eq!(fresh[..3], [7, 3, 4]);
+        assert_eq!(visited.insert_all(&[4, 3, 7, 100], &mut fresh), 0);
     }
 
     #[test]

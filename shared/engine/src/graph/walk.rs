@@ -34,11 +34,7 @@ impl<S: Scorer> Walk<'_, S> {
     /// Scores the entries and offers them.
     pub(super) fn enter(&mut self, entries: &[u32], frontier: &mut impl Frontier, allowed: impl Fn(u32) -> bool) {
         self.batch.reserve(entries.len());
-        let mut count = 0;
-        for &entry in entries {
-            self.batch.fresh[count] = entry;
-            count += usize::from(self.visited.insert(entry));
-        }
+        let count = self.visited.insert_all(entries, &mut self.batch.fresh);
         self.score(count, frontier, &allowed);
     }
 
@@ -63,12 +59,8 @@ impl<S: Scorer> Walk<'_, S> {
             if let Some(next) = frontier.peek() {
                 graph.prefetch(next);
             }
-            let mut count = 0;
             self.batch.reserve(self.batch.neighbours.len());
-            for &neighbour in &self.batch.neighbours {
-                self.batch.fresh[count] = neighbour;
-                count += usize::from(self.visited.insert(neighbour));
-            }
+            let count = self.visited.insert_all(&self.batch.neighbours, &mut self.batch.fresh);
             self.score(count, frontier, &allowed);
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_BYTES, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, turn, zero_filled};
+use super::{BLOCK_BYTES, Blocks, CodeTable, CodeTerms, Kernel, blocks, common, scalar::unpack, turn, zero_filled};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -37,7 +37,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
-        dots_u4_i8,
+        distances_u4_i8,
         dot_u8_i16,
         unpack,
         turn,
@@ -238,10 +238,9 @@ fn block(codes: &[u8; BLOCK_BYTES], query: &[i8; 64]) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+fn distances_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], terms: &CodeTerms, out: &mut [f32]) {
     for (&row, out) in rows.iter().zip(out) {
-        let codes = table.codes(row);
-        *out = if codes.is_empty() { 0 } else { dot_u4_i8(codes, query) };
+        *out = terms.of_record(table.record(row), |codes| dot_u4_i8(codes, query));
     }
 }
 

@@ -11,7 +11,10 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BLOCK_DIMS, CodeTable, Kernel, LINE_BYTES, common, scalar::unpack, turn};
+use super::{
+    BLOCK_BYTES, BLOCK_DIMS, CodeTable, CodeTerms, Kernel, LINE_BYTES, codes::FACTORS_BYTES, common, scalar::unpack,
+    turn,
+};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -47,7 +50,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
-        dots_u4_i8,
+        distances_u4_i8,
         dot_u8_i16,
         unpack,
         turn,
@@ -267,74 +270,132 @@ fn fold((low, high): (__m512i, __m512i)) -> __m256i {
     _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum))
 }
 
-/// The products of four rows of equally many codes, their query loaded once.
-///
-/// Written out, and without closures: those do not get this function's instructions when a library function calls them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn four([a, b, c, d]: [&[u8]; 4], query: &[i8]) -> __m128i {
-    let zero = _mm512_setzero_si512();
-    let mut sums = ((zero, zero), (zero, zero), (zero, zero), (zero, zero));
-    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
-    let ((c, c_tail), (d, d_tail)) = (c.as_chunks::<64>(), d.as_chunks::<64>());
-    let (pairs, query_tail) = query.as_chunks::<BLOCK_DIMS>().0.as_chunks::<2>();
-    let mut pairs = pairs.iter();
-    for (((a, b), (c, d)), query) in a.iter().zip(b).zip(c.iter().zip(d)).zip(&mut pairs) {
-        let query = load_query(query);
-        sums.0 = add_nibbles(sums.0, load_u8(a), query);
-        sums.1 = add_nibbles(sums.1, load_u8(b), query);
-        sums.2 = add_nibbles(sums.2, load_u8(c), query);
-        sums.3 = add_nibbles(sums.3, load_u8(d), query);
+/// Rows of equally many codes and their query.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    /// Bytes of a row's codes.
+    bytes: usize,
+    query: &'a [i8],
+}
+
+impl<'a> Product<'a> {
+    /// `None` where the query has fewer blocks than the codes.
+    #[inline]
+    fn new(bytes: usize, query: &'a [i8]) -> Option<Self> {
+        (bytes.div_ceil(BLOCK_BYTES) * BLOCK_DIMS <= query.len()).then_some(Self { bytes, query })
     }
-    if !a_tail.is_empty() {
-        let query = match pairs.next() {
-            Some(query) => load_query(query),
-            None => load_query_tail(query_tail),
-        };
-        sums.0 = add_nibbles(sums.0, tail_u8(a_tail), query);
-        sums.1 = add_nibbles(sums.1, tail_u8(b_tail), query);
-        sums.2 = add_nibbles(sums.2, tail_u8(c_tail), query);
-        sums.3 = add_nibbles(sums.3, tail_u8(d_tail), query);
+
+    /// The products of four rows, the query loaded once, one lane a row.
+    ///
+    /// # Safety
+    /// `bytes` bytes are readable at each of `rows`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    unsafe fn four(self, [a, b, c, d]: [*const u8; 4]) -> __m128i {
+        let zero = _mm512_setzero_si512();
+        let mut sums = ((zero, zero), (zero, zero), (zero, zero), (zero, zero));
+        let (pairs, rest) = self.query.as_chunks::<BLOCK_DIMS>().0.as_chunks::<2>();
+        let whole = self.bytes / LINE_BYTES;
+        for (at, query) in (0..whole).zip(pairs) {
+            let (at, query) = (at * LINE_BYTES, load_query(query));
+            // SAFETY: the lines before `whole` lie within the rows, so says the caller.
+            unsafe {
+                sums.0 = add_nibbles(sums.0, _mm512_loadu_si512(a.add(at).cast()), query);
+                sums.1 = add_nibbles(sums.1, _mm512_loadu_si512(b.add(at).cast()), query);
+                sums.2 = add_nibbles(sums.2, _mm512_loadu_si512(c.add(at).cast()), query);
+                sums.3 = add_nibbles(sums.3, _mm512_loadu_si512(d.add(at).cast()), query);
+            }
+        }
+        let (at, tail) = (whole * LINE_BYTES, self.bytes % LINE_BYTES);
+        if tail > 0 {
+            let query = match pairs.get(whole) {
+                Some(query) => load_query(query),
+                None => load_query_tail(rest),
+            };
+            let lanes = low_lanes(tail);
+            // SAFETY: lanes past the rows' end are masked and not read.
+            unsafe {
+                sums.0 = add_nibbles(sums.0, _mm512_maskz_loadu_epi8(lanes, a.add(at).cast()), query);
+                sums.1 = add_nibbles(sums.1, _mm512_maskz_loadu_epi8(lanes, b.add(at).cast()), query);
+                sums.2 = add_nibbles(sums.2, _mm512_maskz_loadu_epi8(lanes, c.add(at).cast()), query);
+                sums.3 = add_nibbles(sums.3, _mm512_maskz_loadu_epi8(lanes, d.add(at).cast()), query);
+            }
+        }
+        // Rows are folded together: 512 bits, 256, 128, one lane a row.
+        let ab = _mm256_hadd_epi32(fold(sums.0), fold(sums.1));
+        let cd = _mm256_hadd_epi32(fold(sums.2), fold(sums.3));
+        let folded = _mm256_hadd_epi32(ab, cd);
+        _mm_add_epi32(_mm256_castsi256_si128(folded), _mm256_extracti128_si256::<1>(folded))
     }
-    // Rows are folded together: 512 bits, 256, 128, one lane a row.
-    let ab = _mm256_hadd_epi32(fold(sums.0), fold(sums.1));
-    let cd = _mm256_hadd_epi32(fold(sums.2), fold(sums.3));
-    let folded = _mm256_hadd_epi32(ab, cd);
-    _mm_add_epi32(_mm256_castsi256_si128(folded), _mm256_extracti128_si256::<1>(folded))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
-    _mm_cvtsi128_si32(four([codes; 4], query))
+    debug_assert_eq!(
+        codes.len().div_ceil(BLOCK_BYTES) * BLOCK_DIMS,
+        query.len(),
+        "codes and query of different lengths"
+    );
+    let codes = &codes[..codes.len().min(query.len() / BLOCK_DIMS * BLOCK_BYTES)];
+    let product = Product { bytes: codes.len(), query };
+    // SAFETY: so many bytes are readable.
+    _mm_cvtsi128_si32(unsafe { product.four([codes.as_ptr(); 4]) })
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+fn distances_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], terms: &CodeTerms, out: &mut [f32]) {
+    let Some(product) = Product::new(table.code_bytes(), query) else {
+        debug_assert!(false, "codes and query of different lengths");
+        return out.fill(f32::INFINITY);
+    };
     let ((rows, rows_rest), (out, out_rest)) = (rows.as_chunks::<4>(), out.as_chunks_mut::<4>());
     for (rows, out) in rows.iter().zip(out) {
         // SAFETY: 16 bytes are writable.
-        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four_of(table, *rows, query)) };
+        unsafe { _mm_storeu_ps(out.as_mut_ptr(), four_of(table, *rows, product, terms)) };
     }
     if let Some(&last) = rows_rest.last() {
         // The last row stands in for those that are missing: what is in the nearest cache costs nothing to load again.
         let mut four = [last; 4];
         four[..rows_rest.len()].copy_from_slice(rows_rest);
-        let mut sums = [0i32; 4];
+        let mut distances = [0.0; 4];
         // SAFETY: 16 bytes are writable.
-        unsafe { _mm_storeu_si128(sums.as_mut_ptr().cast(), four_of(table, four, query)) };
-        out_rest.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
+        unsafe { _mm_storeu_ps(distances.as_mut_ptr(), four_of(table, four, product, terms)) };
+        out_rest.iter_mut().zip(distances).for_each(|(out, distance)| *out = distance);
     }
 }
 
+/// The distances of four rows; every step is [`CodeTerms::distance`]'s.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn four_of(table: &CodeTable<'_>, [a, b, c, d]: [u32; 4], query: &[i8]) -> __m128i {
-    let [a, b, c, d] = [table.codes(a), table.codes(b), table.codes(c), table.codes(d)];
-    if a.is_empty() || b.is_empty() || c.is_empty() || d.is_empty() {
-        let [a, b, c, d] = [dot_u4_i8(a, query), dot_u4_i8(b, query), dot_u4_i8(c, query), dot_u4_i8(d, query)];
-        return _mm_set_epi32(d, c, b, a);
+fn four_of(table: &CodeTable<'_>, rows: [u32; 4], product: Product<'_>, terms: &CodeTerms) -> __m128 {
+    let [a, b, c, d] = rows.map(|row| row as usize);
+    if a.max(b).max(c.max(d)) >= table.rows() {
+        let distance = |row: u32| terms.of_record(table.record(row), |codes| dot_u4_i8(codes, product.query));
+        let [a, b, c, d] = rows.map(distance);
+        return _mm_set_ps(d, c, b, a);
     }
-    four([a, b, c, d], query)
+    let (records, bytes) = table.place();
+    // SAFETY: these rows are in the table, so their records lie whole in it: the factors, then `product.bytes` of codes.
+    let (product, [a, b, c, d]) = unsafe {
+        let [a, b, c, d] =
+            [records.add(a * bytes), records.add(b * bytes), records.add(c * bytes), records.add(d * bytes)];
+        let codes = [a.add(FACTORS_BYTES), b.add(FACTORS_BYTES), c.add(FACTORS_BYTES), d.add(FACTORS_BYTES)];
+        let factors = [
+            _mm_loadl_epi64(a.cast()),
+            _mm_loadl_epi64(b.cast()),
+            _mm_loadl_epi64(c.cast()),
+            _mm_loadl_epi64(d.cast()),
+        ];
+        (product.four(codes), factors)
+    };
+    let (ab, cd) = (_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d));
+    let factor = _mm_castsi128_ps(_mm_unpacklo_epi64(ab, cd));
+    let bias = _mm_castsi128_ps(_mm_unpackhi_epi64(ab, cd));
+    let levels = _mm_cvtepi32_ps(_mm_sub_epi32(_mm_slli_epi32::<1>(product), _mm_set1_epi32(terms.shift)));
+    let estimate = _mm_mul_ps(_mm_set1_ps(terms.weight), _mm_mul_ps(factor, levels));
+    let offset = _mm_add_ps(_mm_set1_ps(terms.base), _mm_mul_ps(_mm_set1_ps(terms.bias_weight), bias));
+    // Where the first is no number, this gives the second.
+    _mm_min_ps(_mm_sub_ps(offset, estimate), _mm_set1_ps(f32::INFINITY))
 }
 
 /// The nibbles of up to two blocks as codes: both planes' low nibbles joined, and their high ones.

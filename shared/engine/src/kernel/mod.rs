@@ -19,7 +19,7 @@
 //!
 //! # Codes
 //!
-//! [`Kernel::dot_u4_i8`], [`Kernel::dots_u4_i8`] and [`Kernel::dot_u8_i16`] read nibbles in *blocks* of [`BLOCK_BYTES`] bytes;
+//! [`Kernel::dot_u4_i8`], [`Kernel::distances_u4_i8`] and [`Kernel::dot_u8_i16`] read nibbles in *blocks* of [`BLOCK_BYTES`] bytes;
 //! the last block may be shorter. Byte `j` of a block has two nibbles: its low four bits times value `j` of the query's 64
 //! values for that block, its high four bits times value `j + 32`. So the query is always whole blocks, and in the last one
 //! what has no byte is never read by meaning: it may be anything, and is zero.
@@ -28,6 +28,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod codes;
 pub mod fastscan;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -42,6 +43,8 @@ use std::sync::LazyLock;
 
 use half::f16;
 
+use codes::{Blocks, blocks};
+pub use codes::{CodeDistances, CodeTable, CodeTerms, FACTORS_BYTES, factors};
 pub use turn::Turn;
 
 /// Dimensions in one block of nibble codes.
@@ -89,8 +92,8 @@ pub struct Kernel {
     pub l1_u8: Pair<u8, u8, u32>,
     /// Nibble codes (0 to 15, in blocks) times a query.
     pub dot_u4_i8: Pair<u8, i8, i32>,
-    /// The same for many rows of one table at once, with what they share done once; see [`CodeProducts`].
-    pub dots_u4_i8: CodeProducts,
+    /// Distances of many rows of one table by that product, with what they share done once; see [`CodeDistances`].
+    pub distances_u4_i8: CodeDistances,
     /// 8-bit codes times a 16-bit query, both as two planes; see [`CodeProduct`].
     pub dot_u8_i16: CodeProduct,
     /// Ranks out of packed gaps; see [`Unpack`].
@@ -110,42 +113,6 @@ pub const UNPACK_WIDTH_MAX: u32 = 25;
 /// `sum (16 high_i + low_i) * (256 query_i + rest_i)` over the nibble planes `high` and `low` and the query planes `query`
 /// and `rest`, all in blocks.
 pub type CodeProduct = fn(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) -> i64;
-
-/// Sets `out[i]` to [`Kernel::dot_u4_i8`] of row `rows[i]` and the query; 0 for rows that the table does not have.
-pub type CodeProducts = fn(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]);
-
-/// Rows of codes, each after `skip` bytes of a record.
-#[derive(Clone, Copy, Debug)]
-pub struct CodeTable<'a> {
-    records: &'a [u8],
-    record_bytes: usize,
-    skip: usize,
-    /// Records; each lies whole in `records`.
-    len: usize,
-}
-
-impl<'a> CodeTable<'a> {
-    /// Records of `record_bytes` bytes, one after another, whose codes begin after `skip` bytes.
-    #[must_use]
-    pub const fn new(records: &'a [u8], record_bytes: usize, skip: usize) -> Self {
-        let len = if record_bytes > skip { records.len() / record_bytes } else { 0 };
-        Self { records, record_bytes, skip, len }
-    }
-
-    /// The whole record of a row; empty where there is none.
-    #[must_use]
-    #[inline]
-    pub fn record(&self, row: u32) -> &'a [u8] {
-        let row = row as usize;
-        if row < self.len { &self.records[row * self.record_bytes..][..self.record_bytes] } else { &[] }
-    }
-
-    /// The codes of a row; empty where there are none.
-    #[inline]
-    fn codes(&self, row: u32) -> &'a [u8] {
-        self.record(row).get(self.skip..).unwrap_or(&[])
-    }
-}
 
 impl Kernel {
     /// Cosine of the angle between two byte vectors, in 0 to 1; 0 where one of them is zero.
@@ -199,21 +166,18 @@ pub fn available() -> Vec<&'static Kernel> {
 /// from the second costs little. 2 to 5% more searches per second than the first level on CVE and MNIST.
 #[inline]
 pub fn prefetch(bytes: &[u8]) {
-    let bytes = &bytes[..bytes.len().min(PREFETCH_BYTES_MAX)];
-    for line in bytes.chunks(LINE_BYTES) {
-        prefetch_line(line.as_ptr());
-    }
-    // An unaligned slice ends one line further than its chunks begin.
-    if let Some(last) = bytes.last() {
-        prefetch_line(last);
-    }
+    prefetch_all(&bytes[..bytes.len().min(PREFETCH_BYTES_MAX)]);
 }
 
 /// The same for all of `bytes`.
 #[inline]
 pub fn prefetch_all(bytes: &[u8]) {
-    for line in bytes.chunks(LINE_BYTES) {
-        prefetch_line(line.as_ptr());
+    let range = bytes.as_ptr_range();
+    // From the beginning of the first line on, so that each line is asked for once.
+    let mut line = range.start.wrapping_sub(range.start.addr() % LINE_BYTES);
+    while line < range.end {
+        prefetch_line(line);
+        line = line.wrapping_add(LINE_BYTES);
     }
 }
 
@@ -257,28 +221,6 @@ fn common<'a, A, B>(a: &'a [A], b: &'a [B]) -> (&'a [A], &'a [B]) {
     debug_assert_eq!(a.len(), b.len(), "vectors of different lengths");
     let len = a.len().min(b.len());
     (&a[..len], &b[..len])
-}
-
-/// Nibble codes and their query, block by block.
-struct Blocks<'a> {
-    whole: &'a [[u8; BLOCK_BYTES]],
-    query: &'a [[i8; BLOCK_DIMS]],
-    /// Codes of a last block that is not whole, with its query.
-    tail: Option<(&'a [u8], &'a [i8; BLOCK_DIMS])>,
-}
-
-/// Codes and query of equally many blocks.
-#[inline]
-fn blocks<'a>(codes: &'a [u8], query: &'a [i8]) -> Blocks<'a> {
-    debug_assert_eq!(
-        codes.len().div_ceil(BLOCK_BYTES) * BLOCK_DIMS,
-        query.len(),
-        "codes and query of different lengths"
-    );
-    let ((whole, tail), query) = (codes.as_chunks(), query.as_chunks().0);
-    let len = whole.len().min(query.len());
-    let tail = if tail.is_empty() { None } else { query.get(whole.len()).map(|query| (tail, query)) };
-    Blocks { whole: &whole[..len], query: &query[..len], tail }
 }
 
 /// `tail` with zeros behind it: zeros on both sides add nothing to any distance.

@@ -13,7 +13,9 @@ use std::arch::{asm, is_aarch64_feature_detected};
 
 use half::f16;
 
-use super::{BLOCK_BYTES, BLOCK_DIMS, Blocks, CodeTable, Kernel, blocks, common, scalar::unpack, turn, zero_filled};
+use super::{
+    BLOCK_BYTES, BLOCK_DIMS, Blocks, CodeTable, CodeTerms, Kernel, blocks, common, scalar::unpack, turn, zero_filled,
+};
 
 /// The table, where the CPU has what it needs.
 pub(super) fn detect() -> Option<Kernel> {
@@ -46,7 +48,7 @@ fn table() -> Kernel {
         l2_u8,
         l1_u8,
         dot_u4_i8,
-        dots_u4_i8,
+        distances_u4_i8,
         dot_u8_i16,
         unpack,
         turn: turn::BASELINE.0,
@@ -61,7 +63,7 @@ fn with_dotprod(table: Kernel) -> Kernel {
         dot_u8: dotprod_u8,
         l2_u8: dotprod_l2_u8,
         dot_u4_i8: dotprod_u4_i8,
-        dots_u4_i8: dotprods_u4_i8,
+        distances_u4_i8: dotprod_distances_u4_i8,
         dot_u8_i16: dotprod_u8_i16,
         ..table
     }
@@ -295,10 +297,9 @@ macro_rules! codes {
         }
 
         #[target_feature(enable = $features)]
-        fn $u4s(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+        fn $u4s(table: &CodeTable<'_>, rows: &[u32], query: &[i8], terms: &CodeTerms, out: &mut [f32]) {
             for (&row, out) in rows.iter().zip(out) {
-                let codes = table.codes(row);
-                *out = if codes.is_empty() { 0 } else { $u4(codes, query) };
+                *out = terms.of_record(table.record(row), |codes| $u4(codes, query));
             }
         }
 
@@ -327,5 +328,5 @@ macro_rules! codes {
     };
 }
 
-codes!(dot_u4_i8, dots_u4_i8, dot_u8_i16, "neon,fp16", add_nibbles);
-codes!(dotprod_u4_i8, dotprods_u4_i8, dotprod_u8_i16, "neon,fp16,dotprod", add_nibbles_dotprod);
+codes!(dot_u4_i8, distances_u4_i8, dot_u8_i16, "neon,fp16", add_nibbles);
+codes!(dotprod_u4_i8, dotprod_distances_u4_i8, dotprod_u8_i16, "neon,fp16,dotprod", add_nibbles_dotprod);

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK_BYTES, CodeTable, Kernel, LINE_BYTES, UNPACK_WIDTH_MAX, blocks, common, turn};
+use super::{BLOCK_BYTES, CodeTable, CodeTerms, Kernel, LINE_BYTES, UNPACK_WIDTH_MAX, blocks, common, turn};
 
 pub(super) fn table() -> Kernel {
     Kernel {
@@ -20,7 +20,7 @@ pub(super) fn table() -> Kernel {
         l2_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b)) * u32::from(a.abs_diff(b))),
         l1_u8: |a, b| fold_u8(a, b, |a, b| u32::from(a.abs_diff(b))),
         dot_u4_i8,
-        dots_u4_i8,
+        distances_u4_i8,
         dot_u8_i16,
         unpack,
         turn: turn::BASELINE.0,
@@ -51,10 +51,9 @@ fn dot_u4_i8(codes: &[u8], query: &[i8]) -> i32 {
     sum
 }
 
-fn dots_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], out: &mut [i32]) {
+fn distances_u4_i8(table: &CodeTable<'_>, rows: &[u32], query: &[i8], terms: &CodeTerms, out: &mut [f32]) {
     for (&row, out) in rows.iter().zip(out) {
-        let codes = table.codes(row);
-        *out = if codes.is_empty() { 0 } else { dot_u4_i8(codes, query) };
+        *out = terms.of_record(table.record(row), |codes| dot_u4_i8(codes, query));
     }
 }
 

@@ -92,21 +92,29 @@ fn check_codes(high: &[u8], low: &[u8], query: &[i8], rest: &[i8]) {
         let (name, len) = (kernel.name, query.len());
         assert_eq!(i64::from((kernel.dot_u4_i8)(high, query)), coarse, "{name} dot_u4_i8, length {len}");
         assert_eq!((kernel.dot_u8_i16)(high, low, query, rest), fine, "{name} dot_u8_i16, length {len}");
-        check_products(kernel, (high, low), query);
+        check_distances(kernel, (high, low), query);
     }
 }
 
-/// Many rows at once, of a table with three bytes before each row's codes.
-fn check_products(kernel: &Kernel, (first, second): (&[u8], &[u8]), query: &[i8]) {
-    let records = [&[9; 3], first, &[9; 3], second].concat();
-    let table = CodeTable::new(&records, first.len() + 3, 3);
-    let expected = [(kernel.dot_u4_i8)(first, query), (kernel.dot_u4_i8)(second, query)];
+/// Many rows at once: their distances are those of their products, bit for bit.
+fn check_distances(kernel: &Kernel, (first, second): (&[u8], &[u8]), query: &[i8]) {
+    let factors = [(0.75f32, -3.0f32), (f32::NAN, 2.0)];
+    let record =
+        |(factor, bias): (f32, f32), codes: &[u8]| [&factor.to_le_bytes(), &bias.to_le_bytes(), codes].concat();
+    let records = [record(factors[0], first), record(factors[1], second)].concat();
+    let table = CodeTable::new(&records, first.len() + FACTORS_BYTES);
+    let terms = CodeTerms { shift: 1_001, base: 5.0, bias_weight: -0.5, weight: 1e-3 };
+    let products = [first, second].map(|codes| (kernel.dot_u4_i8)(codes, query));
     let rows = [0, 1, 1, 0, 1, 2, 0, u32::MAX, 1];
     for count in 0..=rows.len() {
-        let mut out = vec![-1; count];
-        (kernel.dots_u4_i8)(&table, &rows[..count], query, &mut out);
+        let mut out = vec![-1.0; count];
+        (kernel.distances_u4_i8)(&table, &rows[..count], query, &terms, &mut out);
         for (&row, out) in rows.iter().zip(out) {
-            assert_eq!(out, expected.get(row as usize).copied().unwrap_or(0), "{} row {row} of {count}", kernel.name);
+            let expected = match (products.get(row as usize), factors.get(row as usize)) {
+                (Some(&product), Some(&(factor, bias))) if !first.is_empty() => terms.distance(product, factor, bias),
+                _ => f32::INFINITY,
+            };
+            assert_eq!(out.to_bits(), expected.to_bits(), "{} row {row} of {count}", kernel.name);
         }
     }
 }

@@ -122,6 +122,7 @@ struct Memory {
 impl Memory {
     /// Adds the points of `list` with their distances from `point` to the keys.
     fn weigh(&mut self, coded: &Coded, point: u32) {
+        self.distances.resize(self.list.len(), 0.0);
         coded.distances(point, &self.list, &mut self.distances);
         self.keys.extend(self.list.iter().zip(&self.distances).map(|(&id, &distance)| Key::new(distance, id)));
     }

@@ -186,7 +186,7 @@ fn codes_measure_what_vectors_do() {
         let lift = if distance == Distance::Euclid { 0.0 } else { (0..700).map(own).fold(0.0, |a: f32, b| a.max(-b)) };
         let all: Vec<u32> = (0..700).collect();
         let radius = (0..700).map(|o| own(o).abs()).fold(1.0, f32::max);
-        let mut distances = Vec::new();
+        let mut distances = vec![0.0; all.len()];
         for a in (0..700).step_by(29) {
             set.coded.distances(a, &all, &mut distances);
             for b in 0..700 {
@@ -212,7 +212,7 @@ fn candidates_are_the_nearest_of_the_probed_clusters() {
             // All clusters probed: the true nearest.
             if point.is_multiple_of(97) {
                 let others: Vec<u32> = (0..3_000).filter(|&other| other != point).collect();
-                let mut distances = Vec::new();
+                let mut distances = vec![0.0; others.len()];
                 set.coded.distances(point, &others, &mut distances);
                 let mut all: Vec<Key> = others.iter().zip(&distances).map(|(&o, &d)| Key::new(d, o)).collect();
                 all.sort_unstable();

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{PANEL_ROWS, Panel, Tile, reserve};
+use super::{PANEL_ROWS, Panel, Rows, Terms, Tile, reserve};
 
 /// Bytes of a register.
 const LANES: usize = 64;
@@ -25,7 +25,7 @@ pub(super) fn detect() -> Option<Tile> {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn table() -> Tile {
-    Tile { name: "avx512", gather, pack, block }
+    Tile { name: "avx512", distances, pack, block }
 }
 
 #[inline]
@@ -54,30 +54,59 @@ fn totals([a, b, c, d]: [__m512i; 4]) -> __m128i {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn gather(rows: &[u8], query: &[u8], ordinals: &[u32], out: &mut [i32]) {
-    let width = query.len();
-    let query = query.as_chunks::<LANES>().0;
-    let shift = _mm512_set1_epi8(-128);
-    let row = |ordinal: u32| rows[ordinal as usize * width..][..width].as_chunks::<LANES>().0;
-    for (ordinals, out) in ordinals.chunks(TILE_ROWS).zip(out.chunks_mut(TILE_ROWS)) {
-        // A last group that is not full repeats its last row.
-        let at = |i: usize| ordinals[i.min(ordinals.len() - 1)];
-        let (a, b, c, d) = (row(at(0)), row(at(1)), row(at(2)), row(at(3)));
-        let mut sums = [_mm512_setzero_si512(); 4];
-        for (i, query) in query.iter().enumerate() {
-            let query = _mm512_xor_si512(load(query), shift);
-            sums[0] = _mm512_dpbusd_epi32(sums[0], load(&a[i]), query);
-            sums[1] = _mm512_dpbusd_epi32(sums[1], load(&b[i]), query);
-            sums[2] = _mm512_dpbusd_epi32(sums[2], load(&c[i]), query);
-            sums[3] = _mm512_dpbusd_epi32(sums[3], load(&d[i]), query);
-        }
-        let mut four = [0i32; 4];
+fn distances(rows: &Rows<'_>, own: u32, ordinals: &[u32], out: &mut [f32]) {
+    let (signed, terms) = (rows.row(own), rows.terms(own));
+    let ((ordinals, ordinals_rest), (out, out_rest)) =
+        (ordinals.as_chunks::<TILE_ROWS>(), out.as_chunks_mut::<TILE_ROWS>());
+    for (ordinals, out) in ordinals.iter().zip(out) {
         // SAFETY: 16 bytes are writable.
-        unsafe { _mm_storeu_si128(four.as_mut_ptr().cast(), totals(sums)) };
-        for (out, sum) in out.iter_mut().zip(four) {
-            *out = sum;
-        }
+        unsafe { _mm_storeu_ps(out.as_mut_ptr(), four(rows, (signed, terms), *ordinals)) };
     }
+    if let Some(&last) = ordinals_rest.last() {
+        // A last group that is not full repeats its last row.
+        let mut ordinals = [last; TILE_ROWS];
+        ordinals[..ordinals_rest.len()].copy_from_slice(ordinals_rest);
+        let mut distances = [0.0; TILE_ROWS];
+        // SAFETY: 16 bytes are writable.
+        unsafe { _mm_storeu_ps(distances.as_mut_ptr(), four(rows, (signed, terms), ordinals)) };
+        out_rest.iter_mut().zip(distances).for_each(|(out, distance)| *out = distance);
+    }
+}
+
+/// The distances of four rows and the signed one; every step is [`Terms::distance`]'s.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn four(rows: &Rows<'_>, (signed, own): (&[u8], Terms), ordinals: [u32; TILE_ROWS]) -> __m128 {
+    let [a, b, c, d] = ordinals.map(|ordinal| ordinal as usize);
+    let (width, count) = (rows.width, rows.terms.len());
+    assert!(a < count && b < count && c < count && d < count, "an ordinal that is not a row");
+    let shift = _mm512_set1_epi8(-128);
+    let mut sums = [_mm512_setzero_si512(); TILE_ROWS];
+    let first = rows.bytes.as_ptr();
+    // SAFETY: these are rows, and there are as many terms as rows of `width` bytes, which is a multiple of `LANES`.
+    let terms = unsafe {
+        let places = [first.add(a * width), first.add(b * width), first.add(c * width), first.add(d * width)];
+        for (i, signed) in signed.as_chunks::<LANES>().0.iter().enumerate() {
+            let signed = _mm512_xor_si512(load(signed), shift);
+            for (sum, place) in sums.iter_mut().zip(places) {
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_loadu_si512(place.add(i * LANES).cast()), signed);
+            }
+        }
+        let terms = rows.terms.as_ptr();
+        [terms.add(a), terms.add(b), terms.add(c), terms.add(d)].map(|terms| _mm_loadu_si128(terms.cast()))
+    };
+    // Four rows of four terms, transposed; the last, the shift, is not wanted of this side.
+    let (ab, cd) = (_mm_unpacklo_epi32(terms[0], terms[1]), _mm_unpacklo_epi32(terms[2], terms[3]));
+    let factor = _mm_castsi128_ps(_mm_unpacklo_epi64(ab, cd));
+    let bias = _mm_castsi128_ps(_mm_unpackhi_epi64(ab, cd));
+    let (ab, cd) = (_mm_unpackhi_epi32(terms[0], terms[1]), _mm_unpackhi_epi32(terms[2], terms[3]));
+    let half = _mm_castsi128_ps(_mm_unpacklo_epi64(ab, cd));
+    let product = _mm_cvtepi32_ps(_mm_sub_epi32(totals(sums), _mm_set1_epi32(own.shift)));
+    let levels = _mm_add_ps(product, _mm_add_ps(half, _mm_set1_ps(own.half)));
+    let weighted = _mm_mul_ps(_mm_mul_ps(factor, _mm_set1_ps(own.factor)), levels);
+    let distance = _mm_sub_ps(_mm_add_ps(bias, _mm_set1_ps(own.bias)), weighted);
+    // Where the first is no number, this gives the second.
+    _mm_max_ps(distance, _mm_setzero_ps())
 }
 
 fn pack(rows: &[u8], width: usize, panel: &mut Panel) {

@@ -7,7 +7,8 @@
 //! product(a, b) = sum a_i * (b_i - 128)
 //! ```
 //!
-//! which is exact in an `i32` up to 65,536 dimensions. Whoever keeps the sum of each row turns that into any other inner product.
+//! which is exact in an `i32` up to 65,536 dimensions. Whoever keeps the sum of each row turns that into any other inner product, and with it into a
+//! distance: [`Terms`].
 //!
 //! [`Tile::block`] multiplies chosen rows by a whole *panel*: up to a few hundred rows repacked once by [`Tile::pack`], in whatever
 //! order suits the instruction set. On AVX-512 that is sixteen rows side by side, four dimensions of each in turn, so that a
@@ -19,6 +20,8 @@ mod avx512;
 mod tests;
 
 use std::sync::LazyLock;
+
+use bytemuck::{Pod, Zeroable};
 
 use super::{BLOCK_DIMS, Kernel};
 
@@ -44,8 +47,70 @@ impl Panel {
     }
 }
 
-/// `out[i] = product(row ordinals[i], query)`, over rows of `query.len()` bytes.
-pub type Gather = fn(rows: &[u8], query: &[u8], ordinals: &[u32], out: &mut [i32]);
+/// What the distance of two rows needs beside their product.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct Terms {
+    /// What the product counts; the two rows' are multiplied.
+    pub factor: f32,
+    /// Added to the distance.
+    pub bias: f32,
+    /// Added to the product.
+    pub half: f32,
+    /// What a product with this row as the signed side has too much.
+    pub shift: i32,
+}
+
+impl Terms {
+    /// The distance of two rows, the second one the signed side of their product:
+    /// `max(0, bias_a + bias_b - factor_a factor_b (product - shift_b + half_a + half_b))`, the same steps, rounded alike, in every table.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
+    pub fn distance(self, signed: Self, product: i32) -> f32 {
+        let levels = product.wrapping_sub(signed.shift) as f32 + (self.half + signed.half);
+        // The maximum with 0 also takes what is no number.
+        ((self.bias + signed.bias) - self.factor * signed.factor * levels).max(0.0)
+    }
+}
+
+/// Rows of one width with their terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    bytes: &'a [u8],
+    width: usize,
+    terms: &'a [Terms],
+}
+
+impl<'a> Rows<'a> {
+    /// One row of `width` bytes after another, as many as there are terms.
+    ///
+    /// # Panics
+    /// If there are more or fewer, or the width is not a multiple of [`BLOCK_DIMS`].
+    #[must_use]
+    #[inline]
+    pub fn new(bytes: &'a [u8], width: usize, terms: &'a [Terms]) -> Self {
+        assert!(width.is_multiple_of(BLOCK_DIMS) && bytes.len() == width * terms.len(), "rows with their terms");
+        Self { bytes, width, terms }
+    }
+
+    /// The bytes of a row.
+    #[must_use]
+    #[inline]
+    pub fn row(&self, ordinal: u32) -> &'a [u8] {
+        row(self.bytes, ordinal, self.width)
+    }
+
+    /// The terms of a row.
+    #[must_use]
+    #[inline]
+    pub fn terms(&self, ordinal: u32) -> Terms {
+        self.terms[ordinal as usize]
+    }
+}
+
+/// `out[i]` becomes the distance of row `ordinals[i]` and row `own`, which is the signed side.
+pub type Distances = fn(rows: &Rows<'_>, own: u32, ordinals: &[u32], out: &mut [f32]);
 /// Repacks rows of `width` bytes.
 pub type Pack = fn(rows: &[u8], width: usize, panel: &mut Panel);
 /// `out[i * columns + j] = product(row left[i], panel's row j)`; columns beyond the panel's rows hold anything.
@@ -56,7 +121,7 @@ pub struct Tile {
     /// The instruction set.
     pub name: &'static str,
     /// One row with many chosen ones.
-    pub gather: Gather,
+    pub distances: Distances,
     /// Prepares a panel.
     pub pack: Pack,
     /// Chosen rows with a panel.
@@ -82,7 +147,7 @@ pub fn available() -> Vec<Tile> {
 fn scalar() -> Tile {
     Tile {
         name: "scalar",
-        gather: |rows, query, ordinals, out| gather_with(super::available()[0], rows, query, ordinals, out),
+        distances: |rows, own, ordinals, out| distances_with(super::available()[0], rows, own, ordinals, out),
         pack: pack_rows,
         block: |rows, left, panel, out| block_with(super::available()[0], rows, left, panel, out),
     }
@@ -92,7 +157,7 @@ fn scalar() -> Tile {
 fn portable() -> Tile {
     Tile {
         name: "portable",
-        gather: |rows, query, ordinals, out| gather_with(super::get(), rows, query, ordinals, out),
+        distances: |rows, own, ordinals, out| distances_with(super::get(), rows, own, ordinals, out),
         pack: pack_rows,
         block: |rows, left, panel, out| block_with(super::get(), rows, left, panel, out),
     }
@@ -106,10 +171,12 @@ fn sum(row: &[u8]) -> i32 {
     row.iter().map(|&byte| i32::from(byte)).sum()
 }
 
-fn gather_with(kernel: &Kernel, rows: &[u8], query: &[u8], ordinals: &[u32], out: &mut [i32]) {
+fn distances_with(kernel: &Kernel, rows: &Rows<'_>, own: u32, ordinals: &[u32], out: &mut [f32]) {
+    let (signed, terms) = (rows.row(own), rows.terms(own));
     for (&ordinal, out) in ordinals.iter().zip(out) {
-        let row = row(rows, ordinal, query.len());
-        *out = (kernel.dot_u8)(row, query).cast_signed().wrapping_sub(128 * sum(row));
+        let row = rows.row(ordinal);
+        let product = (kernel.dot_u8)(row, signed).cast_signed().wrapping_sub(128 * sum(row));
+        *out = rows.terms(ordinal).distance(terms, product);
     }
 }
 

@@ -15,13 +15,24 @@ fn bytes(count: usize, seed: u64) -> Vec<u8> {
     (0..count).map(|_| [0, 255, random.next() as u8, random.next() as u8][random.below(4) as usize]).collect()
 }
 
+/// Terms of all kinds, some that make no number.
+fn terms(row: usize) -> Terms {
+    let mut random = SplitMix64::new(row as u64);
+    let mut part = || random.unit() as f32 - 0.5;
+    let factor = [part(), 0.0, f32::MAX, f32::INFINITY][row % 5 % 4];
+    Terms { factor, bias: 1e6 * part(), half: 1e3 * part(), shift: (1e4 * part()) as i32 }
+}
+
 fn check(tile: &Tile, rows: &[u8], width: usize, left: &[u32], right: std::ops::Range<usize>) {
     let row = |i: usize| &rows[i * width..][..width];
-    let mut out = vec![0; left.len()];
-    for query in right.clone() {
-        (tile.gather)(rows, row(query), left, &mut out);
-        let expected: Vec<i32> = left.iter().map(|&l| product(row(l as usize), row(query))).collect();
-        assert_eq!(out, expected, "{} gather", tile.name);
+    let terms: Vec<Terms> = (0..rows.len() / width).map(terms).collect();
+    let measured = Rows::new(rows, width, &terms);
+    let mut out = vec![0.0; left.len()];
+    for own in right.clone() {
+        (tile.distances)(&measured, own as u32, left, &mut out);
+        let distance = |&l: &u32| terms[l as usize].distance(terms[own], product(row(l as usize), row(own)));
+        let expected: Vec<u32> = left.iter().map(|l| distance(l).to_bits()).collect();
+        assert_eq!(out.iter().map(|d| d.to_bits()).collect::<Vec<_>>(), expected, "{} distances", tile.name);
     }
     let mut panel = Panel::default();
     (tile.pack)(&rows[right.start * width..right.end * width], width, &mut panel);
@@ -51,6 +62,16 @@ proptest! {
         for tile in available() {
             check(&tile, &rows, width, &left, a.min(b)..a.max(b));
         }
+    }
+}
+
+#[test]
+#[should_panic(expected = "an ordinal that is not a row")]
+fn rows_that_are_not_there() {
+    let rows = bytes(2 * BLOCK_DIMS, 1);
+    let terms = [terms(0), terms(1)];
+    for tile in available().into_iter().rev() {
+        (tile.distances)(&Rows::new(&rows, BLOCK_DIMS, &terms), 0, &[1, 2], &mut [0.0; 2]);
     }
 }
 
