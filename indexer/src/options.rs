@@ -265,10 +265,4 @@ mod tests {
         let options = IndexOptions { m: Some(100_000), ..IndexOptions::default() };
         assert!(options.schema(Some(Distance::Dot), &layout, None).unwrap_err().to_string().contains("hnsw_config.m"));
     }
-
-    #[test]
-    fn a_bound_below_the_smallest_is_refused() {
-        let options = IndexOptions { memory: Some(ByteSize(1 << 20)), ..IndexOptions::default() };
-        assert!(options.memory_bytes().unwrap_err().to_string().contains("64.0 MiB"));
-    }
 }

@@ -1,4 +1,4 @@
-use std::path::Path as FilePath;
+use std::{fmt, path::Path as FilePath};
 
 use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory, path::Path};
 
@@ -63,6 +63,57 @@ fn dies(fault: Fault) -> bool {
     matches!(fault, Fault::DieBefore | Fault::DieAfter)
 }
 
+/// A store of which one operation goes wrong: the `step`th of whoever goes through [`Trial::faulty`].
+struct Trial {
+    place: Place,
+    fault: Fault,
+    step: u64,
+    faulty: Catalog,
+}
+
+impl Trial {
+    /// Somebody without faults.
+    fn healthy(&self) -> Catalog {
+        self.place.healthy()
+    }
+
+    /// Only who dies may fail.
+    fn check<T: fmt::Debug>(&self, outcome: &Result<T>) {
+        assert!(outcome.is_ok() || dies(self.fault), "it was not survived: {outcome:?}");
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with {:?} at step {}", self.fault, self.step);
+        }
+    }
+}
+
+/// Tries something with each of the faults at each step in turn, until it has fewer steps; it should have `least` and more. What `prepare` does to
+/// the store goes well.
+async fn at_every_step(
+    (place, faults, least): (fn() -> Place, &[Fault], u64),
+    prepare: impl AsyncFn(&Catalog),
+    attempt: impl AsyncFn(&Trial),
+) {
+    for &fault in faults {
+        for step in 0.. {
+            let place = place();
+            prepare(&place.healthy()).await;
+            let faults = Faults::new(place.client()).at(step, fault);
+            let steps = faults.steps();
+            let trial = Trial { place, fault, step, faulty: Catalog::new(faults.into_store()) };
+            attempt(&trial).await;
+            if steps.count() <= step {
+                assert!(step >= least, "{fault:?}: {step} steps");
+                break;
+            }
+        }
+    }
+}
+
 /// Two segments per shard, built and published over whatever there is.
 async fn rebuild(catalog: &Catalog, collection: &str, seed: u64) -> Result<Collection> {
     let name = name(collection);
@@ -93,23 +144,18 @@ async fn read(catalog: &Catalog, collection: &str) -> Result<Collection> {
     Ok(collection)
 }
 
-/// Rebuilds a collection with one fault at every step in turn. Returns how many steps there are.
-async fn rebuild_with_fault_at_every_step(place: impl Fn() -> Place, fault: Fault) -> u64 {
-    for step in 0.. {
-        let place = place();
-        let healthy = place.healthy();
-        let before = rebuild(&healthy, "c", 1).await.unwrap();
-        let faults = Faults::new(place.client()).at(step, fault);
-        let steps = faults.steps();
-        let outcome = rebuild(&Catalog::new(faults.into_store()), "c", 2).await;
-
-        let after = read(&healthy, "c").await.unwrap_or_else(|error| panic!("{fault:?} at {step}: {error}"));
+/// Rebuilds a collection with one of the faults at every step in turn.
+async fn rebuild_with_faults(place: fn() -> Place, faults: &[Fault]) {
+    let prepare = async |catalog: &Catalog| drop(rebuild(catalog, "c", 1).await.unwrap());
+    at_every_step((place, faults, 20), prepare, async |trial| {
+        let healthy = trial.healthy();
+        let before = read(&healthy, "c").await.unwrap();
+        let outcome = rebuild(&trial.faulty, "c", 2).await;
+        trial.check(&outcome);
+        let after = read(&healthy, "c").await.unwrap();
         match &outcome {
-            Ok(published) => assert_eq!(published.doc, after.doc, "{fault:?} at {step}"),
-            Err(error) => {
-                assert!(dies(fault), "{fault:?} at {step} was not survived: {error}");
-                assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-            }
+            Ok(published) => assert_eq!(published.doc, after.doc),
+            Err(error) => assert_eq!(error.kind, ErrorKind::Unavailable, "{error}"),
         }
         if after.doc.generation == before.doc.generation {
             assert!(outcome.is_err());
@@ -119,99 +165,76 @@ async fn rebuild_with_fault_at_every_step(place: impl Fn() -> Place, fault: Faul
         }
         let again = rebuild(&healthy, "c", 3).await.unwrap();
         assert_eq!(read(&healthy, "c").await.unwrap().doc, again.doc);
-        if steps.count() <= step {
-            return step;
-        }
-    }
-    unreachable!()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_may_die_at_any_step() {
-    for fault in FAULTS {
-        let steps = rebuild_with_fault_at_every_step(Place::memory, fault).await;
-        assert!(steps >= 20, "{steps}");
-    }
-    for fault in [Fault::LostReply, Fault::DieAfter] {
-        rebuild_with_fault_at_every_step(Place::directory, fault).await;
-    }
+    rebuild_with_faults(Place::memory, &FAULTS).await;
+    rebuild_with_faults(Place::directory, &[Fault::LostReply, Fault::DieAfter]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creation_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store()).create(&name("c"), &schema(2)).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
+    at_every_step(
+        (Place::memory, &FAULTS, 2),
+        async |_| (),
+        async |trial| {
+            let healthy = trial.healthy();
+            let outcome = trial.faulty.create(&name("c"), &schema(2)).await;
+            trial.check(&outcome);
             match read(&healthy, "c").await {
                 Ok(created) => assert_eq!(created.points(), 0),
                 Err(error) => {
-                    assert_eq!(error.kind, ErrorKind::NotFound, "{fault:?} at {step}: {error}");
+                    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
                     assert!(outcome.is_err());
                     assert_eq!(healthy.list().await.unwrap(), []);
                     healthy.create(&name("c"), &schema(2)).await.unwrap();
                 }
             }
             assert_eq!(healthy.list().await.unwrap(), [name("c")]);
-            if steps.count() <= step {
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            rebuild(&healthy, "c", 1).await.unwrap();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store()).delete(&name("c")).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            if let Err(error) = read(&healthy, "c").await {
-                assert_eq!(error.kind, ErrorKind::NotFound, "{fault:?} at {step}: {error}");
-            }
-            healthy.delete(&name("c")).await.unwrap();
-            assert_eq!(healthy.list().await.unwrap(), []);
-            rebuild(&healthy, "c", 2).await.unwrap();
-            read(&healthy, "c").await.unwrap();
-            if steps.count() <= step {
-                break;
-            }
+    let prepare = async |catalog: &Catalog| drop(rebuild(catalog, "c", 1).await.unwrap());
+    at_every_step((Place::memory, &FAULTS, 8), prepare, async |trial| {
+        let healthy = trial.healthy();
+        trial.check(&trial.faulty.delete(&name("c")).await);
+        if let Err(error) = read(&healthy, "c").await {
+            assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
         }
-    }
+        healthy.delete(&name("c")).await.unwrap();
+        assert_eq!(healthy.list().await.unwrap(), []);
+        rebuild(&healthy, "c", 2).await.unwrap();
+        read(&healthy, "c").await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_survives_faults() {
     let bytes = content(20 << 20, 7);
     let (file, entry) = segment_file(&bytes);
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let catalog = Catalog::new(faults.into_store());
-            let generation = catalog.begin(&name("c"), &schema(1));
-            let outcome = catalog.put_segment(&generation, 0, file.path(), &entry).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            let healthy = place.healthy();
+    at_every_step(
+        (Place::memory, &FAULTS, 3),
+        async |_| (),
+        async |trial| {
+            let generation = trial.faulty.begin(&name("c"), &schema(1));
+            let outcome = trial.faulty.put_segment(&generation, 0, file.path(), &entry).await;
+            trial.check(&outcome);
             if outcome.is_ok() {
+                let healthy = trial.healthy();
                 let published = healthy.publish(&generation, vec![vec![entry.clone()]], Expect::Absent).await.unwrap();
                 assert_eq!(read_bytes(&healthy, &published).await, bytes);
             }
-            if steps.count() <= step {
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 async fn read_bytes(catalog: &Catalog, collection: &Collection) -> Vec<u8> {

@@ -66,32 +66,22 @@ async fn nobodys_change_is_lost_in_a_race() {
 
 #[tokio::test]
 async fn a_fault_at_any_step_leaves_all_of_a_change_or_nothing() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            place.healthy().change_aliases(set("a", "old")).await.unwrap();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store())
-                .change_aliases(|map| {
-                    map.insert(name("a"), name("new"));
-                    Ok::<_, Error>(map.insert(name("b"), name("new")).is_none())
-                })
-                .await;
-            let after = map(&place.healthy()).await;
-            let (before, done) = (pairs(&[("a", "old")]), pairs(&[("a", "new"), ("b", "new")]));
-            match outcome {
-                Ok(aliases) => assert_eq!((after, aliases.map.len()), (done, 2), "{fault:?} at {step}"),
-                Err(error) => {
-                    assert!(dies(fault), "{fault:?} at {step} was not survived: {error}");
-                    assert!(after == before || after == done, "{fault:?} at {step}: {after:?}");
-                }
-            }
-            if steps.count() <= step {
-                break;
-            }
+    let prepare = async |catalog: &Catalog| drop(catalog.change_aliases(set("a", "old")).await.unwrap());
+    at_every_step((Place::memory, &FAULTS, 2), prepare, async |trial| {
+        let changing = trial.faulty.change_aliases(|map| {
+            map.insert(name("a"), name("new"));
+            Ok::<_, Error>(map.insert(name("b"), name("new")).is_none())
+        });
+        let outcome = changing.await;
+        trial.check(&outcome);
+        let after = map(&trial.healthy()).await;
+        let (before, done) = (pairs(&[("a", "old")]), pairs(&[("a", "new"), ("b", "new")]));
+        match outcome {
+            Ok(aliases) => assert_eq!((after, aliases.map.len()), (done, 2)),
+            Err(_) => assert!(after == before || after == done, "{after:?}"),
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -172,58 +172,50 @@ async fn documents_of_older_versions_are_of_any_creation() {
 
 #[tokio::test]
 async fn the_name_of_a_late_snapshot_may_be_taken_with_a_fault_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            let (_, second) = late(&place).await;
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store()).create_snapshot(&name("c"), "s", None).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
+    at_every_step(
+        (Place::memory, &FAULTS, 12),
+        async |_| (),
+        async |trial| {
+            let healthy = trial.healthy();
+            let (_, second) = late(&trial.place).await;
+            let outcome = trial.faulty.create_snapshot(&name("c"), "s", None).await;
+            trial.check(&outcome);
             let all = healthy.list_snapshots(&name("c")).await.unwrap();
             match &outcome {
-                Ok(made) => assert_eq!(all, std::slice::from_ref(made), "{fault:?} at {step}"),
-                Err(_) => assert!(all.len() <= 1, "{fault:?} at {step}"),
+                Ok(made) => assert_eq!(all, std::slice::from_ref(made)),
+                Err(_) => assert!(all.len() <= 1),
             }
             let again = healthy.create_snapshot(&name("c"), "s", None).await.unwrap();
-            assert!(outcome.is_err() || outcome.unwrap() == again, "{fault:?} at {step}");
+            assert!(outcome.is_err() || outcome.unwrap() == again);
             pins(&healthy, &second).await;
-            if steps.count() <= step {
-                assert!(step >= 12, "{step} steps");
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_deletion_sweeps_late_snapshots_too_with_a_fault_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            late(&place).await;
+    at_every_step(
+        (Place::memory, &FAULTS, 10),
+        async |_| (),
+        async |trial| {
+            let healthy = trial.healthy();
+            late(&trial.place).await;
             healthy.create_snapshot(&name("c"), "t", None).await.unwrap();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store()).delete(&name("c")).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            if !dies(fault) || steps.count() <= step {
+            let outcome = trial.faulty.delete(&name("c")).await;
+            trial.check(&outcome);
+            if !dies(trial.fault) {
                 let left = healthy.store().list(&Key::collections()).await.unwrap();
-                assert!(left.is_empty(), "{fault:?} at {step}: {left:?}");
+                assert!(left.is_empty(), "{left:?}");
             }
             // Whatever is left of them is of no other collection.
             if !healthy.exists(&name("c")).await.unwrap() {
                 rebuild(&healthy, "c", 3).await.unwrap();
-                assert_eq!(healthy.list_snapshots(&name("c")).await.unwrap(), [], "{fault:?} at {step}");
+                assert_eq!(healthy.list_snapshots(&name("c")).await.unwrap(), []);
             }
-            if steps.count() <= step {
-                assert!(step >= 10, "{step} steps");
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 /// Deletes a collection, slowly at one step, while somebody creates it anew and pins that. Whether that was possible, and how many steps there are.

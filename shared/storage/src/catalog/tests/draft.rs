@@ -42,33 +42,26 @@ async fn all(catalog: &Catalog, seed: u64) -> Result<Collection> {
 
 #[tokio::test]
 async fn a_fault_at_any_step_is_survived_or_repeated() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = all(&Catalog::new(faults.into_store()), 1).await;
-            let healthy = place.healthy();
-            if let Err(error) = &outcome {
-                assert!(dies(fault), "{fault:?} at {step} was not survived: {error}");
-            }
+    at_every_step(
+        (Place::memory, &FAULTS, 8),
+        async |_| (),
+        async |trial| {
+            let healthy = trial.healthy();
+            let outcome = all(&trial.faulty, 1).await;
+            trial.check(&outcome);
             match read(&healthy, "c").await {
-                Ok(whole) => assert_eq!(whole.segments().count(), 4, "{fault:?} at {step}"),
-                Err(error) => {
-                    assert!(error.kind == ErrorKind::NotFound && outcome.is_err(), "{fault:?} at {step}: {error}")
-                }
+                Ok(whole) => assert_eq!(whole.segments().count(), 4),
+                Err(error) => assert!(error.kind == ErrorKind::NotFound && outcome.is_err(), "{error}"),
             }
             // Whoever repeats it builds other segments, and finds what was built.
-            let again = all(&healthy, 2).await.unwrap_or_else(|error| panic!("{fault:?} at {step}: {error}"));
+            let again = all(&healthy, 2).await.unwrap();
             assert_eq!(read(&healthy, "c").await.unwrap().doc, again.doc);
             if let Ok(published) = outcome {
-                assert_eq!(published.manifests, again.manifests, "{fault:?} at {step}: published twice, differently");
+                assert_eq!(published.manifests, again.manifests, "published twice, differently");
             }
-            if steps.count() <= step {
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -102,29 +102,21 @@ async fn a_collection_that_takes_no_writes_yet_needs_no_fence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_adds_a_vector_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            let created = healthy.create(&name("c"), &schema(SHARDS)).await.unwrap();
-            let late = [log(&healthy, &created, 0), log(&healthy, &created, 1)];
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = add(&Catalog::new(faults.into_store()), "a").await;
-            let why = format!("{fault:?} at {step}: {outcome:?}");
-            assert!(outcome.is_ok() || dies(fault), "{why}");
-            if outcome.is_err() {
-                // It may be done or not, and only partly: repeated, it is done.
-                add(&healthy, "a").await.unwrap();
-            }
-            assert_eq!(healthy.open(&name("c")).await.unwrap().doc.schema.editions.newest, 1, "{why}");
-            for log in &late {
-                assert_eq!(log.append(write(0)).await.unwrap_err(), AppendError::Outdated, "{why}");
-            }
-            if steps.count() <= step {
-                assert!(step >= 8, "{step}");
-                break;
-            }
+    let prepare = async |catalog: &Catalog| drop(catalog.create(&name("c"), &schema(SHARDS)).await.unwrap());
+    at_every_step((Place::memory, &FAULTS, 8), prepare, async |trial| {
+        let healthy = trial.healthy();
+        let created = healthy.open(&name("c")).await.unwrap();
+        let late = [log(&healthy, &created, 0), log(&healthy, &created, 1)];
+        let outcome = add(&trial.faulty, "a").await;
+        trial.check(&outcome);
+        if outcome.is_err() {
+            // It may be done or not, and only partly: repeated, it is done.
+            add(&healthy, "a").await.unwrap();
         }
-    }
+        assert_eq!(healthy.open(&name("c")).await.unwrap().doc.schema.editions.newest, 1);
+        for log in &late {
+            assert_eq!(log.append(write(0)).await.unwrap_err(), AppendError::Outdated);
+        }
+    })
+    .await;
 }

@@ -287,28 +287,22 @@ async fn schemas_are_changed_one_after_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fold_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            let created = healthy.create(&name("c"), &schema(2)).await.unwrap();
-            let entry = segment(&healthy, &created, 1, 1).await;
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let folds = vec![Fold { shard: 1, log_position: 4, segments: vec![entry] }];
-            let outcome = Catalog::new(faults.into_store()).commit_fold(&created, folds.clone()).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            let after = read(&healthy, "c").await.unwrap();
-            if after.doc.writer == created.doc.writer {
-                assert!(outcome.is_err());
-                healthy.commit_fold(&created, folds).await.unwrap();
-            } else {
-                assert_eq!((after.manifests[1].log_position, after.segments().count()), (4, 1));
-                assert_eq!(healthy.commit_fold(&created, folds).await.unwrap_err().kind, ErrorKind::Conflict);
-            }
-            if steps.count() <= step {
-                break;
-            }
+    let prepare = async |catalog: &Catalog| drop(catalog.create(&name("c"), &schema(2)).await.unwrap());
+    at_every_step((Place::memory, &FAULTS, 2), prepare, async |trial| {
+        let healthy = trial.healthy();
+        let created = healthy.open(&name("c")).await.unwrap();
+        let entry = segment(&healthy, &created, 1, 1).await;
+        let folds = vec![Fold { shard: 1, log_position: 4, segments: vec![entry] }];
+        let outcome = trial.faulty.commit_fold(&created, folds.clone()).await;
+        trial.check(&outcome);
+        let after = read(&healthy, "c").await.unwrap();
+        if after.doc.writer == created.doc.writer {
+            assert!(outcome.is_err());
+            healthy.commit_fold(&created, folds).await.unwrap();
+        } else {
+            assert_eq!((after.manifests[1].log_position, after.segments().count()), (4, 1));
+            assert_eq!(healthy.commit_fold(&created, folds).await.unwrap_err().kind, ErrorKind::Conflict);
         }
-    }
+    })
+    .await;
 }

@@ -115,14 +115,13 @@ async fn impossible_heads_are_neither_published_nor_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_of_heads_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = with_heads(&Catalog::new(faults.into_store())).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            let healthy = place.healthy();
+    at_every_step(
+        (Place::memory, &FAULTS, 4),
+        async |_| (),
+        async |trial| {
+            let healthy = trial.healthy();
+            let outcome = with_heads(&trial.faulty).await;
+            trial.check(&outcome);
             match read(&healthy, "c").await {
                 Ok(collection) => {
                     let (_, entry) = collection.segments().next().unwrap();
@@ -135,11 +134,9 @@ async fn a_writer_of_heads_may_die_at_any_step() {
                     with_heads(&healthy).await.unwrap();
                 }
             }
-            if steps.count() <= step {
-                break;
-            }
-        }
-    }
+        },
+    )
+    .await;
 }
 
 async fn with_heads(catalog: &Catalog) -> Result<Collection> {

@@ -285,110 +285,76 @@ async fn an_origin_that_is_used_by_no_clone_any_more_is_its_collections_own_agai
     assert!(catalog.store().list(&Key::collections()).await.unwrap().is_empty());
 }
 
-/// What a job does to a store, and whether it is done or was not begun.
-struct Job {
-    run: fn(Catalog) -> futures::future::BoxFuture<'static, Result<()>>,
-    /// Panics when the store is in a state that it must not be in; true when the job is done.
-    done: fn(Catalog) -> futures::future::BoxFuture<'static, bool>,
-}
-
-/// A fault at every step of a job; after each, the job can be run again and ends well.
-async fn with_fault_at_every_step(job: &Job) {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            two_versions(&healthy).await;
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = (job.run)(Catalog::new(faults.into_store())).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            read(&healthy, "c").await.unwrap_or_else(|error| panic!("{fault:?} at {step}: {error}"));
-            let done = (job.done)(healthy.clone()).await;
-            assert!(done || outcome.is_err(), "{fault:?} at {step}: it ended well and is not done");
-            if !done {
-                (job.run)(healthy.clone()).await.unwrap_or_else(|error| panic!("again, {fault:?} at {step}: {error}"));
-                assert!((job.done)(healthy).await, "{fault:?} at {step}");
-            }
-            if steps.count() <= step {
-                assert!(step >= 6, "{step} steps");
-                break;
-            }
+/// Two versions of a collection, and then a job with each fault at every step; after each, it can be run again and ends well. `done` panics when the
+/// store is in a state that it must not be in, and says whether the job is done.
+async fn run_or_repeat<T: std::fmt::Debug>(
+    run: impl AsyncFn(&Catalog) -> Result<T>,
+    done: impl AsyncFn(&Catalog) -> bool,
+) {
+    let prepare = async |catalog: &Catalog| drop(two_versions(catalog).await);
+    at_every_step((Place::memory, &FAULTS, 6), prepare, async |trial| {
+        let healthy = trial.healthy();
+        let outcome = run(&trial.faulty).await;
+        trial.check(&outcome);
+        read(&healthy, "c").await.unwrap();
+        if !done(&healthy).await {
+            assert!(outcome.is_err(), "it ended well and is not done");
+            run(&healthy).await.unwrap();
+            assert!(done(&healthy).await, "after it was done again");
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_may_die_at_any_step() {
-    let job = Job {
-        run: |catalog| Box::pin(async move { catalog.rollback(&name("c"), None, None).await.map(drop) }),
-        done: |catalog| {
-            Box::pin(async move {
-                let now = read(&catalog, "c").await.unwrap();
-                assert!((1..=2).contains(&now.doc.history.len()));
-                now.doc.history.len() == 2
-            })
-        },
+    let done = async |catalog: &Catalog| {
+        let now = read(catalog, "c").await.unwrap();
+        assert!((1..=2).contains(&now.doc.history.len()));
+        now.doc.history.len() == 2
     };
-    with_fault_at_every_step(&job).await;
+    run_or_repeat(async |catalog| catalog.rollback(&name("c"), None, None).await, done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_may_die_at_any_step() {
-    let job = Job {
-        run: |catalog| Box::pin(async move { catalog.create_snapshot(&name("c"), "s", None).await.map(drop) }),
-        done: |catalog| {
-            Box::pin(async move {
-                let found = catalog.list_snapshots(&name("c")).await.unwrap();
-                assert!(found.len() <= 1);
-                if !found.is_empty() {
-                    read_as_of(&catalog, &AsOf::Snapshot("s".to_owned())).await.unwrap();
-                }
-                !found.is_empty()
-            })
-        },
+    let done = async |catalog: &Catalog| {
+        let found = catalog.list_snapshots(&name("c")).await.unwrap();
+        assert!(found.len() <= 1);
+        if !found.is_empty() {
+            read_as_of(catalog, &AsOf::Snapshot("s".to_owned())).await.unwrap();
+        }
+        !found.is_empty()
     };
-    with_fault_at_every_step(&job).await;
+    run_or_repeat(async |catalog| catalog.create_snapshot(&name("c"), "s", None).await, done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_may_die_at_any_step() {
-    let job = Job {
-        run: |catalog| Box::pin(async move { catalog.clone_collection(&name("c"), &name("d"), None).await.map(drop) }),
-        done: |catalog| {
-            Box::pin(async move {
-                match read(&catalog, "d").await {
-                    Ok(_) => true,
-                    Err(error) => {
-                        assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
-                        false
-                    }
-                }
-            })
-        },
+    let done = async |catalog: &Catalog| match read(catalog, "d").await {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+            false
+        }
     };
-    with_fault_at_every_step(&job).await;
+    run_or_repeat(async |catalog| catalog.clone_collection(&name("c"), &name("d"), None).await, done).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_deletion_of_an_origin_may_die_at_any_step() {
-    for fault in FAULTS {
-        for step in 0.. {
-            let place = Place::memory();
-            let healthy = place.healthy();
-            two_versions(&healthy).await;
-            healthy.create_snapshot(&name("c"), "s", None).await.unwrap();
-            let clone = healthy.clone_collection(&name("c"), &name("d"), None).await.unwrap();
-            let faults = Faults::new(place.client()).at(step, fault);
-            let steps = faults.steps();
-            let outcome = Catalog::new(faults.into_store()).delete(&name("c")).await;
-            assert!(outcome.is_ok() || dies(fault), "{fault:?} at {step}: {outcome:?}");
-            assert_eq!(read(&healthy, "d").await.unwrap().doc, clone.doc, "{fault:?} at {step}");
-            if steps.count() <= step {
-                break;
-            }
-        }
-    }
+    let prepare = async |catalog: &Catalog| {
+        two_versions(catalog).await;
+        catalog.create_snapshot(&name("c"), "s", None).await.unwrap();
+        catalog.clone_collection(&name("c"), &name("d"), None).await.unwrap();
+    };
+    at_every_step((Place::memory, &FAULTS, 6), prepare, async |trial| {
+        let healthy = trial.healthy();
+        let clone = healthy.open(&name("d")).await.unwrap();
+        trial.check(&trial.faulty.delete(&name("c")).await);
+        assert_eq!(read(&healthy, "d").await.unwrap().doc, clone.doc);
+    })
+    .await;
 }
 
 /// A clone, or a snapshot, and a deletion of what it comes from at once, one of them slow at every step in turn: whatever the
