@@ -202,9 +202,7 @@ impl Snapshots {
         collection: Arc<Collection>,
         asked: tokio::time::Instant,
     ) -> Result<Arc<Seen>> {
-        self.tails.position(&collection, asked);
-        self.tails.probe(catalog.store(), &collection).await?;
-        self.tails.see(catalog, collection, asked, None).await
+        self.tails.see(catalog, collection, asked, None, None).await
     }
 
     /// Reads a collection of which nothing is known, and answers from its segments while its logs are looked at. The answer comes back if
@@ -244,14 +242,10 @@ impl Snapshots {
             None => Arc::clone(known.collection()),
             Some(newer) => Arc::new(newer),
         };
-        if collection.doc.generation == known.doc.generation && known.doc.live {
-            probed?;
-        } else {
-            // These are other logs than those that were looked at.
-            self.tails.position(&collection, asked);
-            self.tails.probe(catalog.store(), &collection).await?;
-        }
-        self.tails.see(catalog, collection, asked, Some(known)).await
+        // Where these are other logs than those that were looked at, it does not matter whether those answered.
+        let is_same = collection.doc.generation == known.doc.generation && known.doc.live;
+        let probed = if is_same { Some(probed?) } else { None };
+        self.tails.see(catalog, collection, asked, probed, Some(known)).await
     }
 
     /// Forgets a collection: it was deleted or created through this process.

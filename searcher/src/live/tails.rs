@@ -33,6 +33,20 @@ pub struct Tails {
     workers: Arc<Workers>,
 }
 
+/// What the logs of one generation had when they were asked: a tail for each shard. Everything that was acknowledged before is in them, or in the
+/// segments of a version of the collection that they fit.
+pub(crate) struct Probed {
+    generation: String,
+    tails: Vec<Arc<Tail>>,
+}
+
+impl Probed {
+    /// Whether these are the logs of this version.
+    fn is_of(&self, collection: &Collection) -> bool {
+        self.generation == collection.doc.generation && self.tails.len() == collection.manifests.len()
+    }
+}
+
 impl std::fmt::Debug for Tails {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tails").finish_non_exhaustive()
@@ -77,15 +91,15 @@ impl Tails {
     ///
     /// # Errors
     /// What the store says.
-    pub(crate) async fn probe(&self, store: &Store, collection: &Collection) -> Result<()> {
+    pub(crate) async fn probe(&self, store: &Store, collection: &Collection) -> Result<Probed> {
+        let generation = collection.doc.generation.clone();
         if !collection.doc.live {
-            return Ok(());
+            return Ok(Probed { generation, tails: Vec::new() });
         }
         let logs: Vec<Log> = collection.manifests.iter().map(|manifest| self.log(collection, manifest.shard)).collect();
-        let probes = logs.iter().map(|log| async move { log.refresh_through(store).await.map(|_| ()) });
-        let probes: Vec<_> = probes.collect();
-        stream::iter(probes).buffer_unordered(PROBES_MAX).try_collect::<()>().await?;
-        Ok(())
+        let probes: Vec<_> = logs.iter().map(|log| log.refresh_through(store)).collect();
+        let tails = stream::iter(probes).buffered(PROBES_MAX).try_collect().await?;
+        Ok(Probed { generation, tails })
     }
 
     /// Says where the manifests of a collection that was read at `asked` are in their logs, before those are probed: what lies below need not be
@@ -99,8 +113,8 @@ impl Tails {
         }
     }
 
-    /// What a request sees that read `collection` at `asked` and has probed its logs since it arrived. `before` is what was seen earlier, of whichever
-    /// version; it is what comes back if nothing is new.
+    /// What a request sees that read `collection` at `asked`, and `probed` its logs since it arrived, or those of another version. `before` is what was
+    /// seen earlier, of whichever version; it is what comes back if nothing is new.
     ///
     /// # Errors
     /// `Unavailable` when it is overtaken again and again; what the store says; when the log has what this version does not understand.
@@ -109,6 +123,7 @@ impl Tails {
         catalog: &Catalog,
         mut collection: Arc<Collection>,
         mut asked: Instant,
+        mut probed: Option<Probed>,
         before: Option<&Arc<Seen>>,
     ) -> Result<Arc<Seen>> {
         for _ in 0..LOOKS_MAX {
@@ -116,10 +131,18 @@ impl Tails {
                 let same = before.filter(|before| Arc::ptr_eq(&before.collection, &collection));
                 return Ok(same.map_or_else(|| Arc::new(Seen::still(collection)), Arc::clone));
             }
-            match self.tails(&collection, asked) {
+            let own = match probed.take().filter(|probed| probed.is_of(&collection)) {
+                Some(own) => own,
+                None => {
+                    self.position(&collection, asked);
+                    self.probe(catalog.store(), &collection).await?
+                }
+            };
+            match self.tails(&collection, asked, &own) {
                 Ok(tails) => return self.applied(collection, tails, before).await,
-                Err(Apart::OldTail) => self.probe(catalog.store(), &collection).await?,
+                Err(Apart::OldTail) => {}
                 Err(Apart::OldManifest) => {
+                    probed = Some(own);
                     asked = Instant::now();
                     if let Some(newer) = catalog.refresh(&collection).await? {
                         collection = Arc::new(newer);
@@ -165,7 +188,7 @@ impl Tails {
             let other = ShardTail { tail: Arc::default(), position: 0, fresh: nothing.clone() };
             let mut tails = vec![other; collection.manifests.len()];
             if let Some(own) = tails.get_mut(at) {
-                *own = applied(&nothing, before.filter(|_| is_later), tail, position)?;
+                *own = applied(&nothing, before, tail, position)?;
             }
             Ok(Arc::new(Seen { collection, tails, masks }))
         };
@@ -173,18 +196,27 @@ impl Tails {
     }
 
     /// A tail for each manifest that fits it; where one does not, it is told what is wanting.
-    fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
-        let one = |manifest: &Arc<cairn_storage::catalog::Manifest>| {
+    ///
+    /// What was probed decides: what others of this process made of the log since need not have looked behind an end that they know to be passed.
+    fn tails(
+        &self,
+        collection: &Collection,
+        asked: Instant,
+        probed: &Probed,
+    ) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
+        let one = |(manifest, own): (&Arc<cairn_storage::catalog::Manifest>, &Arc<Tail>)| {
             let (log, standing) = (self.log(collection, manifest.shard), collection.standing(manifest));
             // Taken before it is folded: others may fold further.
-            let tail = log.tail();
-            let fits = tail.fits(standing);
+            let (fits, newest) = (own.fits(standing), log.tail());
             if fits != Err(Apart::OldManifest) {
                 log.fold(standing, asked);
             }
-            fits.map(|()| tail)
+            fits.map(|()| {
+                let is_newer = newest.next() > own.next() && newest.fits(standing).is_ok();
+                if is_newer { newest } else { Arc::clone(own) }
+            })
         };
-        let tails: Vec<_> = collection.manifests.iter().map(one).collect();
+        let tails: Vec<_> = collection.manifests.iter().zip(&probed.tails).map(one).collect();
         // All are folded, whichever of them lacks something.
         tails.into_iter().collect()
     }
@@ -232,8 +264,9 @@ fn is_of(known: &Collection, collection: &Collection) -> bool {
 
 /// The points of a tail from a position on, from those that were known before.
 fn applied(nothing: &Fresh, known: Option<&ShardTail>, tail: Arc<Tail>, position: u64) -> Result<ShardTail> {
-    // Its points are of the whole log between its position and its end.
-    let known = known.filter(|known| known.position <= position && known.tail.next() >= position);
+    // Its points are of the whole log between its position and its end, which may be later than what is wanted.
+    let known =
+        known.filter(|known| known.position <= position && (position..=tail.next()).contains(&known.tail.next()));
     let (mut fresh, from) = match known {
         Some(known) if known.position == position => (known.fresh.clone(), known.tail.next()),
         Some(known) => (known.fresh.since(position), known.tail.next()),

@@ -6,6 +6,7 @@ mod bad_input;
 mod cluster;
 mod cors;
 mod editions;
+mod ends;
 mod fixture;
 mod listing;
 mod parameters;

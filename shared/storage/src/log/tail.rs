@@ -114,8 +114,9 @@ impl Log {
         Arc::clone(&self.known().tail)
     }
 
-    /// The tail as of now or later: one GET when nothing is new. To be sent in one wave with the manifest's conditional GET; if the
-    /// manifest's position then lies beyond the tail ([`Apart::OldTail`]), fold and ask again.
+    /// The tail as of now or later: one GET when nothing is new, none behind an end. To be sent in one wave with the manifest's conditional GET; if the
+    /// manifest's position then lies beyond this tail ([`Apart::OldTail`]), fold and ask again. [`Log::tail`] does not do instead: others may have
+    /// folded it past an end since, without looking at what follows.
     ///
     /// # Errors
     /// `Unavailable` when the store does not answer; `Corrupt` and `Unsupported` name the object.
@@ -147,7 +148,8 @@ impl Log {
         loop {
             let tail = self.tail();
             if tail.is_ended() {
-                return Ok(self.probed());
+                self.probed();
+                return Ok(tail);
             }
             let wanted = (tail.next()..).take(width).map(|sequence| self.read(store, sequence)).collect::<Vec<_>>();
             let read: Vec<_> = stream::iter(wanted).buffered(width).try_collect().await?;
@@ -171,7 +173,9 @@ impl Log {
             return;
         }
         if position > known.tail.first {
-            known.probed &= position <= known.tail.next();
+            // Behind an end nobody looked.
+            let end = known.tail.next() - u64::from(known.tail.is_ended());
+            known.probed &= position <= end;
             Arc::make_mut(&mut known.tail).drop_below(position);
         }
         known.position_asked = known.position_asked.max(Some(asked));

@@ -251,15 +251,15 @@ impl Searcher {
             }
             None => (Arc::new(catalog.open(&self.process.world.name).await?), None),
         };
-        match probed {
+        let mut probed = match probed {
             Some(probed) => probed?,
             None => self.probe(&collection).await?,
-        }
+        };
         for _ in 0..LOOKS_MAX {
             *self.known.lock().unwrap() = Some(Arc::clone(&collection));
-            match self.tails(&collection, asked) {
+            match self.tails(&collection, asked, &probed) {
                 Ok(tails) => return Ok((collection, tails)),
-                Err(Apart::OldTail) => self.probe(&collection).await?,
+                Err(Apart::OldTail) => probed = self.probe(&collection).await?,
                 Err(Apart::OldManifest) => {
                     asked = Instant::now();
                     let generation = collection.doc.generation.clone();
@@ -267,7 +267,7 @@ impl Searcher {
                         collection = Arc::new(newer);
                     }
                     if collection.doc.generation != generation {
-                        self.probe(&collection).await?;
+                        probed = self.probe(&collection).await?;
                     }
                 }
             }
@@ -276,25 +276,34 @@ impl Searcher {
         Err(Error::unavailable("collection", "was changed again and again while it was read"))
     }
 
-    async fn probe(&self, collection: &Collection) -> Result<()> {
+    async fn probe(&self, collection: &Collection) -> Result<Vec<Arc<Tail>>> {
+        let mut tails = Vec::new();
         for manifest in collection.manifests.iter().filter(|_| collection.doc.live) {
-            self.process.log(collection, manifest.shard).refresh().await?;
+            tails.push(self.process.log(collection, manifest.shard).refresh().await?);
         }
-        Ok(())
+        Ok(tails)
     }
 
-    fn tails(&self, collection: &Collection, asked: Instant) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
-        let one = |manifest: &Arc<Manifest>| {
+    /// As the searcher's: what was probed decides, and what others of this process read since is as good.
+    fn tails(
+        &self,
+        collection: &Collection,
+        asked: Instant,
+        probed: &[Arc<Tail>],
+    ) -> std::result::Result<Vec<Arc<Tail>>, Apart> {
+        let one = |(manifest, own): (&Arc<Manifest>, &Arc<Tail>)| {
             let (standing, log) = (collection.standing(manifest), self.process.log(collection, manifest.shard));
-            let tail = log.tail();
-            let fits = tail.fits(standing);
+            let (fits, newest) = (own.fits(standing), log.tail());
             if fits != Err(Apart::OldManifest) {
                 log.fold(standing, asked);
             }
-            fits.map(|()| tail)
+            fits.map(|()| {
+                let is_newer = newest.next() > own.next() && newest.fits(standing).is_ok();
+                if is_newer { newest } else { Arc::clone(own) }
+            })
         };
         let live = collection.manifests.iter().filter(|_| collection.doc.live);
-        let tails: Vec<_> = live.map(one).collect();
+        let tails: Vec<_> = live.zip(probed).map(one).collect();
         tails.into_iter().collect()
     }
 }

@@ -82,3 +82,23 @@ async fn a_log_that_is_opened_again_is_read_on_behind_its_end() {
     reader.fold(at(2), Instant::now());
     assert_eq!(number(&reader.refresh().await.unwrap().since(2).unwrap()[0].parts[0]), 2);
 }
+
+/// Found by the simulation (seed 1635): a reader's look had ended at an end, another task of its process folded the log past it, and what was left was
+/// taken for all that there is.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_an_end_was_passed_fits_nothing_behind_it() {
+    let (objects, position) = (Arc::default(), Arc::<At>::default());
+    let (reader, writer) = (log_over(&objects, &position, 1), log_over(&objects, &position, 2));
+    writer.end().await.unwrap();
+    let own = reader.refresh().await.unwrap();
+    let looked = reader.refresh().await.unwrap();
+    assert!(own == looked && looked.is_ended());
+    position.0.store(1, SeqCst);
+    for log in [&reader, &writer] {
+        log.fold(at(1), Instant::now());
+    }
+    writer.append(write(2)).await.unwrap();
+    assert_eq!(reader.tail().since(1), Ok(&[] as &[_]), "nobody looked");
+    assert_eq!(looked.since(1), Err(Apart::OldTail));
+    assert_eq!(reader.refresh().await.unwrap().since(1).unwrap().len(), 1);
+}
