@@ -1,19 +1,24 @@
 //! `cairn rollback`: back to a generation that was served before.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use bytesize::ByteSize;
+use cairn_indexer::{Unwatched, go_back};
 use cairn_model::{CollectionName, filter::show_datetime};
 use cairn_searcher::StoreSettings;
 use cairn_storage::{AsOf, Catalog, Collection, Served, Store};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Usage;
 
 /// Serve a generation again that was served before.
 ///
 /// Nothing is copied: one compare-and-swap makes an older generation the served one, and the one that is left stays in the
-/// history, so that one can go there again. Without --to, it goes to what was served before this generation was for the first time:
-/// twice in a row goes back by two. Searchers see it with their next query.
+/// history, so that one can go there again. Searchers see it with their next query. A collection that takes writes goes on to: what was
+/// in the log of the older generation is moved into segments first. Without --to, it goes to what was served before this generation was for
+/// the first time: twice in a row goes back by two.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cairn rollback --store ./data --collection docs --list
@@ -56,7 +61,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     {
         return Err(Usage("--from and --to name the same generation".into()).into());
     }
-    let now = catalog.rollback(&args.collection, to.as_ref(), args.from.as_deref()).await?;
+    let way = (to.as_ref(), args.from.as_deref());
+    let now = go_back(&args.collection, way, catalog.store(), Arc::new(Unwatched), CancellationToken::new()).await?;
     let served = now.served();
     if args.json {
         println!("{}", row(&served, true));

@@ -27,7 +27,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CompactJob, CompactOptions, Error, Progress, ReindexJob, ReindexOptions, Result, compact, fold_all, grace::grace,
+    CompactJob, CompactOptions, Error, Progress, ReindexJob, ReindexOptions, Result, compact,
+    fold::{fold_all, go_back, open_logs},
+    grace::grace,
     reindex,
 };
 
@@ -202,7 +204,15 @@ impl Job {
             }
             Self::Rollback { collection, to, snapshot, from, .. } => {
                 let to = to.map(AsOf::Generation).or(snapshot.map(AsOf::Snapshot));
-                rollback(&catalog, &collection, to.as_ref(), from.as_deref()).await
+                if let Some(AsOf::Generation(to)) = &to {
+                    let now = catalog.open(&collection).await?;
+                    if now.doc.generation == *to {
+                        open_logs(&now, store, progress, cancel).await;
+                        return Ok(served(&now));
+                    }
+                }
+                let way = (to.as_ref(), from.as_deref());
+                Ok(served(&go_back(&collection, way, store, progress, cancel).await?))
             }
             Self::Snapshot { collection, name: Some(name), delete: true, .. } => {
                 let deleted = catalog.delete_snapshot(&collection, &name).await?;
@@ -244,22 +254,6 @@ impl Job {
             }
         }
     }
-}
-
-/// Goes back, unless that is done.
-async fn rollback(
-    catalog: &Catalog,
-    collection: &CollectionName,
-    to: Option<&AsOf>,
-    from: Option<&str>,
-) -> Result<Value> {
-    if let Some(AsOf::Generation(to)) = to {
-        let now = catalog.open(collection).await?;
-        if now.doc.generation == *to {
-            return Ok(served(&now));
-        }
-    }
-    Ok(served(&catalog.rollback(collection, to, from).await?))
 }
 
 fn served(collection: &Collection) -> Value {

@@ -38,7 +38,7 @@ mod workplace;
 pub use allocator::give_memory_back;
 pub use error::{Error, Place, Result};
 pub use event::{Event, answer};
-pub use fold::{CompactJob, CompactOptions, CompactReport, Shared, compact, fold_all};
+pub use fold::{CompactJob, CompactOptions, CompactReport, Shared, compact, fold_all, go_back};
 pub use gate::{Figures, Gate, RECALL_K, SAMPLES_MAX};
 pub use grace::parse_grace;
 pub use index::{index, publish_file};

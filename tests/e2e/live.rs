@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Metric, Place, Program, Random, Serve, Server, eventually, on_every_store};
+use crate::fixture::{Metric, Place, Program, Random, Serve, Server, eventually, on_every_store, write_npy};
 
 on_every_store!(
     writes_are_seen_by_the_next_read_anywhere,
@@ -23,6 +23,7 @@ mod lasting {
         killed_anywhere_no_acknowledged_write_is_lost,
         whoever_knows_nothing_looks_at_logs_while_segments_are_opened,
         a_snapshot_is_what_was_written_until_then,
+        what_was_gone_back_to_takes_writes_again,
         whoever_writes_too_much_is_told_when_to_come_again,
     );
 }
@@ -338,6 +339,37 @@ fn a_snapshot_is_what_was_written_until_then(place: &Place) {
     place.cairn("compact", &["c", "d", "--force"]).ok();
     assert_eq!((server.count("c"), server.count("d")), (11, 9));
     place.cairn("gc", &["--dry-run"]).ok();
+}
+
+fn what_was_gone_back_to_takes_writes_again(place: &Place) {
+    let server = place.serve(&Serve { more: &["--no-indexer"], ..Serve::default() });
+    create(&server, "c", 2);
+    let write = |from: u64, to: u64| {
+        let body: Vec<Value> = (from..to).map(|id| json!({"id": id, "vector": vector(&mut Random(id))})).collect();
+        server.put(&points("c", ""), &json!({ "points": body })).ok();
+    };
+    write(0, 10);
+    let vectors: Vec<Vec<f32>> = (0..50).map(|id| vector(&mut Random(id))).collect();
+    let file = place.folder().join("replacement.npy");
+    write_npy(&file, &vectors);
+    place.cairn("index", &["--collection", "c", "--input", file.to_str().unwrap(), "--replace"]).ok();
+    assert_eq!(server.count("c"), 50);
+    write(100, 103);
+    // Each of them was ended when the other was published or gone back to, with writes that were in no segment yet.
+    place.cairn("rollback", &["--collection", "c"]).ok();
+    assert_eq!(server.count("c"), 10);
+    write(20, 25);
+    assert_eq!(server.count("c"), 15);
+    let history = place.cairn("rollback", &["--collection", "c", "--list", "--json"]).ok().stdout;
+    let history: Vec<Value> = serde_json::from_str(&history).unwrap();
+    let replacement = history.iter().find(|served| served["points"] == json!(50)).unwrap();
+    let replacement = replacement["generation"].as_str().unwrap();
+    place.cairn("rollback", &["--collection", "c", "--to", replacement]).ok();
+    assert_eq!(server.count("c"), 53);
+    write(200, 201);
+    assert_eq!(server.count("c"), 54);
+    place.cairn("compact", &["c", "--force"]).ok();
+    assert_eq!(server.count("c"), 54);
 }
 
 fn whoever_writes_too_much_is_told_when_to_come_again(place: &Place) {

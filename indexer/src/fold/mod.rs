@@ -39,7 +39,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_model::{CollectionName, ErrorKind, Partition};
 use cairn_storage::{
-    Cache, Catalog, Collection, Store,
+    AsOf, Cache, Catalog, Collection, Store,
     cache::RangeCache,
     catalog::Fold,
     log::{LogOptions, Logs},
@@ -162,6 +162,38 @@ pub async fn fold_all(
         compact(CompactJob { collection: collection.clone(), options, shared: None }, store, progress, cancel).await?;
     }
     Ok(())
+}
+
+/// Serves a generation again that was served before ([`Catalog::rollback`]), and opens its logs, which were ended when it was replaced.
+///
+/// # Errors
+/// Those of [`Catalog::rollback`].
+pub async fn go_back(
+    collection: &CollectionName,
+    (to, from): (Option<&AsOf>, Option<&str>),
+    store: &Store,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+) -> Result<Collection> {
+    let back = Catalog::new(store.clone()).rollback(collection, to, from).await?;
+    open_logs(&back, store, progress, cancel).await;
+    Ok(back)
+}
+
+/// Goes past the ends of the logs of a generation that was gone back to. Where that fails it is logged; whoever folds later does it.
+pub(crate) async fn open_logs(
+    back: &Collection,
+    store: &Store,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+) {
+    if !back.doc.live {
+        return;
+    }
+    let (collection, options) = (back.doc.name.clone(), CompactOptions { opens: true, ..CompactOptions::default() });
+    if let Err(error) = compact(CompactJob { collection, options, shared: None }, store, progress, cancel).await {
+        tracing::warn!(%error, collection = %back.doc.name, "it takes no writes before its log is folded: `cairn compact`");
+    }
 }
 
 /// Reads the collection, does what it needs, and publishes that.

@@ -38,6 +38,10 @@ pub struct CompactOptions {
     /// Directory for temporary files. Default: the system's
     #[arg(long, value_name = "DIR")]
     pub temp_dir: Option<PathBuf>,
+    /// Go past the ends of logs, however new: the generation was gone back to.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub opens: bool,
 }
 
 impl Default for CompactOptions {
@@ -52,6 +56,7 @@ impl Default for CompactOptions {
             threads: None,
             seed: 0,
             temp_dir: None,
+            opens: false,
         }
     }
 }

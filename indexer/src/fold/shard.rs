@@ -122,12 +122,16 @@ impl<'a> Bench<'a> {
         let shard = manifest.shard;
         let schema = before.doc.schema.clone();
         let tail = tail::read((self.catalog, &self.logs), (before, asked), manifest).await?;
-        let worth = tail.is_worth(&self.options, self.catalog, before, shard).await?;
+        // A position past its end opens a log again.
+        let opens =
+            tail.is_ended && (self.options.opens || self.catalog.is_end_stale(before, shard, tail.next).await?);
+        let worth = opens || tail.is_worth(&self.options, self.catalog, before, shard).await?;
         let (tail, next) = if worth {
-            let next = tail.next;
+            let next = tail.next + u64::from(opens);
             (tail, next)
         } else {
-            (Tail { frames: Vec::new(), next: manifest.log_position }, manifest.log_position)
+            let next = manifest.log_position;
+            (Tail { frames: Vec::new(), next, is_ended: tail.is_ended }, next)
         };
         let amount = tail.amount();
         let written = Arc::new(joined(tokio::task::spawn_blocking(move || tail.points(&schema))).await?);

@@ -21,8 +21,10 @@ use crate::{Error, Result};
 /// What a log has from its manifest's position on.
 pub(super) struct Tail {
     pub(super) frames: Vec<Arc<Frame>>,
-    /// The first sequence number that is in none of them and may hold a write.
+    /// The first sequence number behind them, an end left out with which the log stops.
     pub(super) next: u64,
+    /// Whether there is such an end.
+    pub(super) is_ended: bool,
 }
 
 /// Reads on until nothing follows. The collection was asked for at `asked`: writers of this process rely on that.
@@ -44,9 +46,10 @@ pub(super) async fn read(
         let why = "is folded further than was known, or of a later edition of the schema: read the collection again";
         cairn_storage::Error::new(cairn_model::ErrorKind::Conflict, place.to_string(), why)
     })?;
-    // Behind the end nothing is ever written, and a position past it would open the log again.
+    // An end that something follows was gone past, and is nothing any more.
+    let next = tail.next() - u64::from(tail.is_ended());
     let frames: Vec<_> = frames.iter().filter(|frame| !frame.is_end()).cloned().collect();
-    Ok(Tail { next: manifest.log_position + frames.len() as u64, frames })
+    Ok(Tail { next: next.max(manifest.log_position), frames, is_ended: tail.is_ended() })
 }
 
 impl Tail {

@@ -7,7 +7,7 @@ use cairn_model::{
 use cairn_storage::{
     Collection,
     catalog::ManifestPosition,
-    log::{Log, LogOptions, Part, Place as LogPlace},
+    log::{AppendError, KEPT_MS_MIN, Log, LogOptions, Part, Place as LogPlace},
     testing::faults::{Fault, Faults},
 };
 use object_store::memory::InMemory;
@@ -347,6 +347,52 @@ async fn whoever_is_overtaken_keeps_what_still_holds() {
             assert_eq!((report.points_folded, files(&place.store).await), (60, 2), "nothing was built twice");
         }
     }
+}
+
+/// Whoever ended the logs may be about to replace the collection; or have died, or have come back to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_log_is_opened_once_its_end_is_old_or_it_was_gone_back_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("store");
+    let store = Store::open(dir.to_str().unwrap(), &StoreOptions::default()).await.unwrap();
+    let place = Place { folder, store };
+    created(&place).await;
+    let (catalog, mut model) = (place.catalog(), Model::new());
+    write(&catalog, &mut model, (&[1, 2, 3, 4, 5, 6], 1), &[]).await;
+    let end = async || {
+        let collection = catalog.open(&name()).await.unwrap();
+        for shard in 0..SHARDS {
+            log(&catalog, &collection, shard).end().await.unwrap();
+        }
+    };
+    let is_ended = async || {
+        let collection = catalog.open(&name()).await.unwrap();
+        log(&catalog, &collection, 0).append(Part::new(vec![Change::Remove(vec![id(99)])]).unwrap()).await
+            == Err(AppendError::Ended)
+    };
+    end().await;
+    run(&place, force()).await.unwrap();
+    assert_eq!(found(&place).await, (model.clone(), model.len()));
+    assert!(is_ended().await, "a moment ago");
+
+    let old = std::time::SystemTime::now() - std::time::Duration::from_millis(KEPT_MS_MIN + 60_000);
+    let generation = catalog.open(&name()).await.unwrap().doc.generation.clone();
+    for shard in 0..SHARDS {
+        for file in fs::read_dir(dir.join(format!("collections/{}/{generation}/{shard}/log", name()))).unwrap() {
+            fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(old).unwrap();
+        }
+    }
+    let report = run(&place, CompactOptions::default()).await.unwrap();
+    assert_eq!((report.shards, report.frames), (u64::from(SHARDS), 0));
+    write(&catalog, &mut model, (&[7, 8, 9], 2), &[1]).await;
+    assert_eq!(found(&place).await.0, model);
+
+    end().await;
+    assert!(is_ended().await);
+    run(&place, CompactOptions { opens: true, ..CompactOptions::default() }).await.unwrap();
+    write(&catalog, &mut model, (&[9, 10], 3), &[]).await;
+    run(&place, force()).await.unwrap();
+    assert_eq!(found(&place).await, (model.clone(), model.len()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

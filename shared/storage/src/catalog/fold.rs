@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    log::{AppendError, Log, LogOptions, Place},
-    store::REQUESTS_IN_FLIGHT_MAX,
+    log::{AppendError, KEPT_MS_MIN, Log, LogOptions, Place},
+    store::{Key, REQUESTS_IN_FLIGHT_MAX},
 };
 
 /// What becomes of one shard.
@@ -177,6 +177,18 @@ impl Catalog {
             manifests.iter().filter(|manifest| changed.contains_key(&manifest.shard)).cloned().collect();
         self.put_manifests(&doc, &written).await?;
         self.commit(doc, manifests, Some(before)).await
+    }
+
+    /// Whether whoever put the end of a served generation's log is not about to replace or delete the generation any more: the end is older than a request
+    /// may be on its way. A fold may then go past it, which opens the log again. A publish would find that out; a deletion, which a bucket does without a
+    /// condition, would not.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    pub async fn is_end_stale(&self, collection: &Collection, shard: u32, end: u64) -> Result<bool> {
+        let key = Key::log(&collection.doc.name, &collection.doc.generation, shard, end)?;
+        let Some(written_ms) = self.store.written_ms(&key).await? else { return Ok(false) };
+        Ok(self.store_now().await?.saturating_sub(written_ms) >= KEPT_MS_MIN)
     }
 
     /// Ends the logs of a collection that is to be replaced. What is answered is its newest version, in which no log goes past its end.

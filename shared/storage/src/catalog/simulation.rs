@@ -32,7 +32,7 @@ use ulid::Ulid;
 use super::{Catalog, Collection, ManifestPosition};
 use crate::{
     Error, Result,
-    log::{Log, LogOptions, Place, Position, Standing},
+    log::{KEPT_MS_MIN, Log, LogOptions, Place, Position, Standing},
     testing::{
         conformance::name,
         dated::Dated,
@@ -230,7 +230,8 @@ async fn finish(world: &Arc<World>, summary: &mut Summary) {
     let indexer = world.healthy(92);
     if world.healthy(93).exists().await {
         for shard in 0..points::SHARDS {
-            // Whoever meant to replace it may have died after it had ended the logs: the indexer goes past the end.
+            // Whoever meant to replace it may have died after it had ended the logs: the indexer goes past the end, once it is old.
+            sleep(Duration::from_millis(KEPT_MS_MIN)).await;
             indexer.fold_once(&mut world.random(92)).await;
             // A writer to whom the tail was full does not look again at once.
             sleep(Duration::from_secs(2)).await;

@@ -119,7 +119,7 @@ impl Catalog {
     }
 
     /// The store's clock.
-    async fn store_now(&self) -> Result<u64> {
+    pub(super) async fn store_now(&self) -> Result<u64> {
         let key = Key::probe(Ulid::generate());
         let put = self.store.put_if_absent(&key, Bytes::from(format!("What time is it? {}", Ulid::generate()))).await?;
         let stat = self.store.stat(&key).await;

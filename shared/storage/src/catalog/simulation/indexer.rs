@@ -32,11 +32,12 @@ impl Process {
     /// Whether there was something to fold, and nobody came first.
     pub(super) async fn fold_once(&self, random: &mut SmallRng) -> bool {
         let since = self.world.record.moment();
-        let folded = self.fold(random).await;
+        let folded = self.fold(random, false).await;
         self.endure(folded, since).unwrap_or(false)
     }
 
-    async fn fold(&self, random: &mut SmallRng) -> Result<bool> {
+    /// `opens` goes past the ends of logs, however new.
+    pub(super) async fn fold(&self, random: &mut SmallRng, opens: bool) -> Result<bool> {
         let asked = Instant::now();
         let before = self.catalog.open(&self.world.name).await?;
         if !before.doc.live {
@@ -52,12 +53,15 @@ impl Process {
             if tail.edition() > before.doc.schema.editions.newest {
                 continue;
             }
+            let opens = tail.is_ended()
+                && (opens || self.catalog.is_end_stale(&before, manifest.shard, tail.next() - 1).await?);
+            let next = if tail.is_ended() && !opens { tail.next() - 1 } else { tail.next() };
             let merges = random.random_range(0..4) == 0;
-            if !frames.is_empty() || merges {
+            if next > manifest.log_position || merges {
                 let segments = self
                     .segments(&before, manifest.shard, &points::changes(&before.doc.schema, frames), merges)
                     .await?;
-                folds.push(Fold { shard: manifest.shard, log_position: tail.next(), segments });
+                folds.push(Fold { shard: manifest.shard, log_position: next.max(manifest.log_position), segments });
             }
         }
         if random.random_range(0..4) == 0 {

@@ -76,7 +76,9 @@ impl Process {
         let history = catalog.open(name).await?.doc.history.clone();
         let to = history.iter().rev().nth(random.random_range(0..3));
         let to = to.map(|served| AsOf::Generation(served.generation.clone()));
-        catalog.rollback(name, to.as_ref(), None).await.map(drop)
+        catalog.rollback(name, to.as_ref(), None).await?;
+        // Its logs were ended when it was replaced.
+        self.fold(random, true).await.map(drop)
     }
 
     /// Notes something in the schema.
