@@ -71,12 +71,12 @@ impl Nearest {
     }
 
     pub(in crate::segment) fn sorted(self) -> Vec<Candidate> {
-        self.ascending().sorted()
+        let size = self.size;
+        self.ascending().first(size)
     }
 
-    /// The same, sorted as far as they are looked at.
-    pub(in crate::segment) fn ascending(mut self) -> Ascending {
-        self.select();
+    /// The same, sorted as far as they are looked at, and perhaps some more.
+    pub(in crate::segment) fn ascending(self) -> Ascending {
         Ascending { all: self.kept, sorted: 0 }
     }
 }
@@ -112,9 +112,14 @@ impl Ascending {
         self.all.get(at).map(|key| key.candidate())
     }
 
-    pub(in crate::segment) fn sorted(mut self) -> Vec<Candidate> {
-        self.reach(usize::MAX);
-        self.all.into_iter().map(Key::candidate).collect()
+    pub(in crate::segment) fn sorted(self) -> Vec<Candidate> {
+        self.first(usize::MAX)
+    }
+
+    /// The nearest so many.
+    pub(in crate::segment) fn first(mut self, count: usize) -> Vec<Candidate> {
+        self.reach(count);
+        self.all.into_iter().take(count).map(Key::candidate).collect()
     }
 
     /// Makes sure that place `at` has its candidate.

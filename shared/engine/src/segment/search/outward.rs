@@ -71,7 +71,7 @@ impl Search<'_> {
             let found = clusters(&mut scorer, (bits, open), (self.k, self.k), self.watch);
             let ByOriginal { scored, failed, .. } = scorer;
             self.scored += scored;
-            return failed.map_or(found, Err).and_then(|found| self.hits(found.sorted()));
+            return failed.map_or(found, Err).and_then(|found| self.hits(found.first(self.k)));
         }
         let codes = self.codes()?;
         let mut scorer = ByCode { codes: &codes, scored: 0 };

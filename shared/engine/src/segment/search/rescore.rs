@@ -17,6 +17,8 @@ const COARSE_PER_HIT: usize = 24;
 const COARSE_MIN: usize = 256;
 /// Candidates beyond the hits that are rescored before the errors of the estimates are trusted.
 const MORE_MIN: usize = 4;
+/// Candidates that are settled by their originals at once, as a multiple of those that are rescored in any case.
+const DIRECT_MAX: (usize, usize) = (3, 2);
 /// Standard deviations of its estimate by which a candidate may be too far and is rescored all the same.
 const DEVIATIONS: f32 = 3.0;
 /// Candidates whose bytes are on their way while one is rescored.
@@ -35,6 +37,10 @@ impl<'a> Search<'a> {
     pub(super) fn rescore(&mut self, mut found: Ascending, codes: &Codes<'_>) -> Result<Vec<Hit>> {
         let oversampled = self.oversampled();
         let by_originals = self.by_originals();
+        if by_originals && found.len() <= (self.k + MORE_MIN) * DIRECT_MAX.0 / DIRECT_MAX.1 {
+            // Nearly all would be looked at twice.
+            return self.settle(found.sorted());
+        }
         let found = refine(
             &mut found,
             (self.k, oversampled.unwrap_or(0)),

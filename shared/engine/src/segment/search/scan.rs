@@ -29,7 +29,7 @@ impl Search<'_> {
         let found = self.every(&mut scorer, allowed, batch);
         let ByOriginal { scored, failed, .. } = scorer;
         self.scored += scored;
-        let found = failed.map_or(found, Err)?.sorted();
+        let found = failed.map_or(found, Err)?.first(self.k);
         if let Some(places) = &self.places {
             // Checked of those alone that leave.
             found.iter().try_for_each(|&(_, ordinal)| places.check(ordinal))?;
