@@ -26,8 +26,10 @@ const DIM: u32 = 384;
 const DELAY_MS: f64 = 30.0;
 const CLIENTS: [usize; 3] = [1, 8, 64];
 const TAILS: [u64; 6] = [0, 100, 1_000, 5_000, 20_000, 50_000];
-/// How long each number of clients writes.
+/// How long each number of clients writes, at most.
 const SECONDS: Duration = Duration::from_secs(4);
+/// Objects of a log after which they stop as well: nobody folds here, and one more than 4,096 is refused.
+const PUTS_MAX: u64 = 4_000;
 const BATCH: u64 = 1_000;
 const POINTS: u64 = 40_000;
 
@@ -114,7 +116,7 @@ async fn upserts(setting: &Setting) -> Result<()> {
             let (bench, stop) = (Arc::clone(&bench), Arc::clone(&stop));
             tokio::spawn(async move {
                 let mut times = Vec::new();
-                while !stop.load(Relaxed) {
+                while !stop.load(Relaxed) && bench.searcher.tails().logs().counters().puts < PUTS_MAX {
                     let start = Instant::now();
                     bench.write(1).await?;
                     times.push(start.elapsed());
@@ -122,11 +124,16 @@ async fn upserts(setting: &Setting) -> Result<()> {
                 anyhow::Ok(times)
             })
         };
-        let running: Vec<_> = (0..clients).map(client).collect();
-        tokio::time::sleep(SECONDS).await;
-        stop.store(true, Relaxed);
+        let mut running = join_all((0..clients).map(client));
+        let done = tokio::select! {
+            done = &mut running => done,
+            () = tokio::time::sleep(SECONDS) => {
+                stop.store(true, Relaxed);
+                running.await
+            }
+        };
         let mut times = Vec::new();
-        for client in join_all(running).await {
+        for client in done {
             times.extend(client??);
         }
         let seconds = began.elapsed().as_secs_f64();
