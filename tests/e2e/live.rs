@@ -62,6 +62,12 @@ fn create(server: &Server, collection: &str, shards: u32) {
     server.put(&format!("/collections/{collection}"), &body).ok();
 }
 
+/// Writes so many points, each with a vector of its own.
+fn write(server: &Server, collection: &str, ids: std::ops::Range<u64>) {
+    let body: Vec<Value> = ids.map(|id| json!({"id": id, "vector": vector(&mut Random(id))})).collect();
+    server.put(&points(collection, ""), &json!({ "points": body })).ok();
+}
+
 impl Model {
     fn matching(&self, city: &str) -> Vec<u64> {
         self.points
@@ -317,10 +323,7 @@ fn whoever_knows_nothing_looks_at_logs_while_segments_are_opened(place: &Place) 
 fn a_snapshot_is_what_was_written_until_then(place: &Place) {
     let server = place.serve(&Serve { more: &["--no-indexer"], ..Serve::default() });
     create(&server, "c", 2);
-    let write = |from: u64, to: u64| {
-        let body: Vec<Value> = (from..to).map(|id| json!({"id": id, "vector": vector(&mut Random(id))})).collect();
-        server.put(&points("c", ""), &json!({ "points": body })).ok();
-    };
+    let write = |from, to| write(&server, "c", from..to);
     write(0, 10);
     let create = ["snapshot", "create", "ten", "--collection", "c", "--store", place.url()];
     Program::cairn().env(place.env()).args(create).run().ok();
@@ -344,10 +347,7 @@ fn a_snapshot_is_what_was_written_until_then(place: &Place) {
 fn what_was_gone_back_to_takes_writes_again(place: &Place) {
     let server = place.serve(&Serve { more: &["--no-indexer"], ..Serve::default() });
     create(&server, "c", 2);
-    let write = |from: u64, to: u64| {
-        let body: Vec<Value> = (from..to).map(|id| json!({"id": id, "vector": vector(&mut Random(id))})).collect();
-        server.put(&points("c", ""), &json!({ "points": body })).ok();
-    };
+    let write = |from, to| write(&server, "c", from..to);
     write(0, 10);
     let vectors: Vec<Vec<f32>> = (0..50).map(|id| vector(&mut Random(id))).collect();
     let file = place.folder().join("replacement.npy");

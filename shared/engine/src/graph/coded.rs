@@ -39,13 +39,8 @@ pub struct Coded {
 /// that adds. A product with this row as the signed side has 128 times its sum of `u - 128` too much.
 #[expect(clippy::cast_precision_loss, reason = "finer than the codes")]
 fn terms(row: &[u8], factor: f32, bias: f32) -> Terms {
-    let sum = offsets(row);
+    let sum: i32 = row.iter().map(|&code| i32::from(code) - 128).sum();
     Terms { factor, bias, half: 0.5 * sum as f32 + row.len() as f32 / 8.0, shift: 128 * sum }
-}
-
-/// The sum of `u - 128`.
-fn offsets(row: &[u8]) -> i32 {
-    row.iter().map(|&code| i32::from(code) - 128).sum()
 }
 
 impl Coded {

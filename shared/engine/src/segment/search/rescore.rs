@@ -37,7 +37,7 @@ impl<'a> Search<'a> {
     pub(super) fn rescore(&mut self, mut found: Ascending, codes: &Codes<'_>) -> Result<Vec<Hit>> {
         let oversampled = self.oversampled();
         let by_originals = self.by_originals();
-        if by_originals && found.len() <= (self.k + MORE_MIN) * DIRECT_MAX.0 / DIRECT_MAX.1 {
+        if by_originals && oversampled.is_none() && found.len() <= (self.k + MORE_MIN) * DIRECT_MAX.0 / DIRECT_MAX.1 {
             // Nearly all would be looked at twice.
             return self.settle(found.sorted());
         }
